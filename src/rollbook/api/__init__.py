@@ -1,0 +1,1 @@
+"""The HTTP door: translates requests into operations of the register, and outcomes into answers."""

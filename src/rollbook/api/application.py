@@ -1,0 +1,102 @@
+"""The whole story of a request: read `respond` first."""
+
+import itertools
+import re
+import secrets
+import time
+from collections.abc import Mapping
+
+from rollbook.api import bearer
+from rollbook.api.calls import NOBODY, Call, House
+from rollbook.api.http import Answer, ClientGone, Receive, Request, Scope, Send, json_answer
+from rollbook.api.limits import RateLimit
+from rollbook.api.routes import UNKNOWN, RouteTable, all_routes
+from rollbook.jsonapi.errors import Problem, Refusal, Refused, error_document, refuse
+from rollbook.observations import RequestAnswered, RequestFailed, StorageUnavailable
+from rollbook.settings import Settings
+from rollbook.storage.faults import StorageError
+
+SENT_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
+RETRY_SECONDS = 1
+CHALLENGES: Mapping[Refusal, bytes] = {
+    Refusal.TOKEN_MISSING: b"Bearer",
+    Refusal.TOKEN_INVALID: b'Bearer error="invalid_token"',
+}
+
+
+class Application:
+    """The ASGI application: one server's house, its routes and its limits."""
+
+    def __init__(self, settings: Settings, house: House) -> None:
+        self._house = house
+        self._max_body_bytes = settings.max_body_bytes
+        self._rate_limit = RateLimit(settings.rate_limit)
+        self._routes = RouteTable(all_routes(list(house.catalogue.values())))
+        # Unique in the logs of this process and its successors, and cheaper than a random one each.
+        self._request_ids = map(f"{secrets.token_hex(6)}-{{:x}}".format, itertools.count(1))
+
+    async def respond(self, request: Request) -> tuple[str, Answer]:
+        """Answer a request, whatever happens; also return the template of its route.
+
+        The order is the contract's: rate limit, token, size of the body, then what the route's handler
+        finds.
+        """
+        route, last = self._routes.find(request.method, request.path)
+        template = UNKNOWN if route is None else route.template
+        try:
+            self._rate_limit.admit(request)
+            caller = NOBODY
+            if self._routes.needs_bearer(route, request.path):
+                caller = bearer.caller(self._house.database, request)
+            body = await request.body(self._max_body_bytes)
+            if route is None:
+                raise refuse(Refusal.NOT_FOUND)
+            return template, await route.handle(
+                Call(self._house, request, route.resource, last, caller, body)
+            )
+        except Refused as refused:
+            return template, self._refusal(refused)
+        except StorageError as error:
+            self._house.observe(StorageUnavailable(template, type(error).__name__, request.request_id))
+            return template, self._refusal(refuse(Refusal.UNAVAILABLE, retry_after=RETRY_SECONDS))
+        except ClientGone:
+            raise
+        except Exception as error:
+            self._house.observe(RequestFailed.of(error, template, request.request_id))
+            return template, self._refusal(refuse(Refusal.UNEXPECTED))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request of ASGI."""
+        began = time.perf_counter()
+        request = Request(scope, receive)
+        sent_id = request.header(b"x-request-id")
+        usable = sent_id is not None and SENT_REQUEST_ID.fullmatch(sent_id)
+        request.request_id = sent_id.decode() if sent_id and usable else next(self._request_ids)
+        try:
+            template, answer = await self.respond(request)
+        except ClientGone:
+            return
+        headers = [
+            (b"content-length", b"%d" % len(answer.body)),
+            (b"x-request-id", request.request_id.encode()),
+            *answer.headers,
+        ]
+        if answer.media_type:
+            headers.append((b"content-type", answer.media_type))
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        await send({"type": "http.response.body", "body": answer.body})
+        self._house.observe(
+            RequestAnswered(
+                request.method, template, answer.status, time.perf_counter() - began, request.request_id
+            )
+        )
+
+    def _refusal(self, refused: Refused) -> Answer:
+        headers: tuple[tuple[bytes, bytes], ...] = ()
+        first: Problem = refused.problems[0]
+        if first.refusal in CHALLENGES:
+            headers = ((b"www-authenticate", CHALLENGES[first.refusal]),)
+        if refused.retry_after is not None:
+            headers = (*headers, (b"retry-after", b"%d" % refused.retry_after))
+        document = error_document(refused.problems, self._house.api_url)
+        return json_answer(refused.status, document, headers=headers)

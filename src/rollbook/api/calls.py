@@ -1,0 +1,49 @@
+"""What a handler is given: the request, who asks, and what the server works with."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from rollbook.api.http import Request
+from rollbook.observations import Observe
+from rollbook.register.callers import Caller
+from rollbook.register.resource import Resource
+from rollbook.storage.database import Database
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """What every handler works with; `base_url` is the public one, without a trailing slash."""
+
+    database: Database
+    catalogue: Mapping[str, Resource]
+    base_url: str
+    observe: Observe
+    describe: Callable[[], dict[str, Any]]
+
+    @property
+    def api_url(self) -> str:
+        """The public base of the resources' URLs."""
+        return self.base_url + "/v1"
+
+
+NOBODY = Caller(0, 0, frozenset(), frozenset(), 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request on its way to its handler; `id` is the last part of the path, where the route has one."""
+
+    house: House
+    request: Request
+    resource: Resource | None = None
+    id: str = ""
+    caller: Caller = field(default=NOBODY)
+    body: bytes = b""
+
+    @property
+    def of(self) -> Resource:
+        """The resource that the route belongs to."""
+        if self.resource is None:
+            raise LookupError("this route belongs to no resource")
+        return self.resource

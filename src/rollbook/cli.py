@@ -1,0 +1,328 @@
+"""The commands: each a few lines that call the register or start the server."""
+
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import click
+import orjson
+
+from rollbook import __version__
+from rollbook.logs import logger
+from rollbook.observations import Observe, all_of
+from rollbook.register import beginnings, checks, keys, sites
+from rollbook.register.callers import PERMISSIONS
+from rollbook.settings import SettingError, Settings
+from rollbook.storage.database import Database, open_database
+from rollbook.storage.faults import StorageError
+from rollbook.storage.migrate import bring_up_to_date
+
+BEGAN = time.perf_counter()
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output.")
+
+
+class Command(click.Group):
+    """The group of all commands; says what is wrong in a sentence, and exits with 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; an error that a person can mend is told without a traceback."""
+        try:
+            return super().invoke(ctx)
+        except (StorageError, SettingError, sites.SiteRefused, keys.KeyRefused) as error:
+            raise click.ClickException(str(error)) from None
+
+
+@click.group(cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
+@click.pass_context
+def main(ctx: click.Context) -> None:
+    """Rollbook, a self-hosted contacts server that speaks JSON:API.
+
+    `rollbook serve` is all it takes to begin. Settings come from the environment: ROLLBOOK_DATABASE names
+    the database (default sqlite:///rollbook.db), PORT and HOST where to listen; docs/settings.md has all.
+    The other commands may be used while a server runs.
+    """
+    ctx.obj = Settings.read(os.environ)
+
+
+@main.command()
+@click.pass_obj
+def serve(settings: Settings) -> None:
+    """Serve the API until SIGTERM or Ctrl-C.
+
+    Creates and migrates the database. On an empty one it makes a site and a key, and prints the key's
+    secret once, with curl lines to paste.
+    """
+    # The server's libraries are half of the program; no other command should wait for them.
+    from rollbook.api.server import PortError, bind, serve  # noqa: PLC0415
+
+    observers = [logger(settings.log_level, settings.log_format)]
+    database = open_database(settings.database)
+    try:
+        bound = bind(settings.host, settings.port)
+        database.engine.create_file()
+        database.engine.lock_for_server()
+        observers += _metrics(settings)
+    except PortError as error:
+        raise click.ClickException(str(error)) from None
+    bring_up_to_date(database)
+    with database.transaction() as transaction:
+        beginning = beginnings.begin(
+            transaction, owner_name=settings.owner_name, owner_email=settings.owner_email
+        )
+    _greet(settings.base_url(bound.getsockname()[1]), beginning)
+    serve(settings, database, bound, all_of(observers), describe, BEGAN)
+
+
+@main.group()
+def db() -> None:
+    """Create, migrate and check the database."""
+
+
+@db.command("upgrade")
+@click.pass_obj
+def upgrade_database(settings: Settings) -> None:
+    """Create the database, or migrate its schema to this program's; `serve` does so by itself."""
+    with contextlib.closing(open_database(settings.database)) as database:
+        before = database.revision()
+        bring_up_to_date(database)
+        click.echo(f"The schema of {settings.database} is {database.revision()} (it was {before or 'none'}).")
+
+
+@db.command("check")
+@click.pass_obj
+def check_database(settings: Settings) -> None:
+    """Prove that the database is whole: its pages, its references, its counts, its consent events."""
+    with _register(settings) as database:
+        faults = database.faults()
+        with database.snapshot() as snapshot:
+            faults += checks.faults(snapshot)
+    for fault in faults:
+        click.echo(fault)
+    if faults:
+        raise click.ClickException(
+            f"{len(faults)} faults in {settings.database}. Stop the server, keep a copy of the file and its "
+            "-wal, and restore a backup."
+        )
+    click.echo(f"{settings.database} is whole.")
+
+
+@main.group("sites")
+def sites_group() -> None:
+    """Make and list sites."""
+
+
+@sites_group.command("create")
+@click.option("--title", help="What people call the site.  [default: Site <id>]")
+@click.option("--subdomain", help="A short name of a-z, 0-9 and -.  [default: made from the title]")
+@click.option("--id", "site_id", type=int, help="Keep an id that comes from elsewhere.  [default: a new one]")
+@as_json
+@click.pass_obj
+def create_site(
+    settings: Settings, title: str | None, subdomain: str | None, site_id: int | None, as_json: bool
+) -> None:
+    """Make a site. Keys that see all sites see it at the server's next request."""
+    with _register(settings) as database, database.transaction() as transaction:
+        site = sites.create(transaction, title=title, subdomain=subdomain, site_id=site_id)
+    _show(_site(site), as_json, f"Made the site {site.id}: {site.title} ({site.subdomain}).")
+
+
+@sites_group.command("list")
+@as_json
+@click.pass_obj
+def list_sites(settings: Settings, as_json: bool) -> None:
+    """List all sites."""
+    with _register(settings) as database, database.snapshot() as snapshot:
+        found = sites.everything(snapshot)
+    _show([_site(each) for each in found], as_json, _table("id subdomain title", map(_site, found)))
+
+
+@main.group("keys")
+def keys_group() -> None:
+    """Make, list, rotate and delete API keys."""
+
+
+@keys_group.command("create")
+@click.option("--name", default="API key", show_default=True, help="What the key is for.")
+@click.option(
+    "--site",
+    "site_ids",
+    type=int,
+    multiple=True,
+    help="A site that it sees; repeat for more.  [default: all]",
+)
+@click.option(
+    "--permission",
+    "permissions",
+    type=click.Choice(PERMISSIONS),
+    multiple=True,
+    help="What it may do on its sites; repeat for more.  [default: everything]",
+)
+@as_json
+@click.pass_obj
+def create_key(
+    settings: Settings, name: str, site_ids: tuple[int, ...], permissions: tuple[str, ...], as_json: bool
+) -> None:
+    """Make a key, and print its client id and secret; the secret is shown this once."""
+    with _register(settings) as database, database.transaction() as transaction:
+        key = keys.create(transaction, name=name, site_ids=site_ids, permissions=permissions)
+    _show_secret(key, as_json)
+
+
+@keys_group.command("list")
+@as_json
+@click.pass_obj
+def list_keys(settings: Settings, as_json: bool) -> None:
+    """List all keys, without their secrets."""
+    with _register(settings) as database, database.snapshot() as snapshot:
+        found = [_key(each) for each in keys.everything(snapshot)]
+    _show(found, as_json, _table("id client_id name sites permissions", found))
+
+
+@keys_group.command("rotate")
+@click.argument("key")
+@as_json
+@click.pass_obj
+def rotate_key(settings: Settings, key: str, as_json: bool) -> None:
+    """Give KEY (its id or client id) a new secret; its tokens are dead at the server's next request."""
+    with _register(settings) as database, database.transaction() as transaction:
+        rotated = keys.rotate(transaction, key)
+    _show_secret(rotated, as_json)
+
+
+@keys_group.command("delete")
+@click.argument("key")
+@as_json
+@click.pass_obj
+def delete_key(settings: Settings, key: str, as_json: bool) -> None:
+    """Delete KEY (its id or client id); its tokens are dead at the server's next request."""
+    with _register(settings) as database, database.transaction() as transaction:
+        removed = keys.remove(transaction, key)
+    _show(_key(removed), as_json, f"Deleted the key {removed.id}: {removed.name} ({removed.client_id}).")
+
+
+@main.command()
+@as_json
+def version(as_json: bool) -> None:
+    """Print the version of this program."""
+    _show({"version": __version__}, as_json, f"rollbook {__version__}")
+
+
+@main.command()
+@click.pass_obj
+def openapi(settings: Settings) -> None:
+    """Print the description of the API: OpenAPI 3.1, as JSON."""
+    _print_json(describe(settings.base_url(settings.port)))
+
+
+def describe(base_url: str) -> dict[str, Any]:
+    """Return the OpenAPI description of a server with this base URL."""
+    from rollbook.api.description import describe_api  # noqa: PLC0415 - seldom asked for
+
+    return describe_api(base_url)
+
+
+@contextlib.contextmanager
+def _register(settings: Settings) -> Iterator[Database]:
+    """Open the database of the settings, with its schema up to date."""
+    with contextlib.closing(open_database(settings.database)) as database:
+        bring_up_to_date(database)
+        yield database
+
+
+def _metrics(settings: Settings) -> list[Observe]:
+    if not settings.metrics_port:
+        return []
+    from rollbook.metrics import serve_metrics  # noqa: PLC0415 - off by default
+
+    try:
+        return [serve_metrics(settings.host, settings.metrics_port, __version__)]
+    except OSError as error:
+        raise click.ClickException(
+            f"Cannot serve metrics on {settings.host}, port {settings.metrics_port}: {error.strerror}. "
+            "Choose another with ROLLBOOK_METRICS_PORT."
+        ) from None
+
+
+def _greet(url: str, beginning: beginnings.Beginning | None) -> None:
+    say: Callable[[str], None] = partial(click.echo, err=False)
+    if beginning is None:
+        say(f"Rollbook {__version__} serves {url} (documentation: {url}/docs).")
+        say("Secrets are shown only when they are made; for a new key: rollbook keys create")
+    else:
+        key = beginning.key
+        say(
+            f"""Rollbook {__version__} serves {url} (documentation: {url}/docs).
+
+This database was empty. It has now a site and a key; note them, the secret is shown this once:
+
+  site id        {beginning.site.id}
+  client_id      {key.client_id}
+  client_secret  {key.client_secret}
+
+Paste these lines into another terminal, one after the other: get a token, create, read, list.
+
+TOKEN=$(curl -sS -w '%{{stderr}}%{{http_code}}\n' {url}/v1/oauth/token -d grant_type=client_credentials \
+-d client_id={key.client_id} -d client_secret={key.client_secret} | sed 's/.*"access_token":"\\([^"]*\\)".*/\\1/')
+
+CONTACT=$(curl -sS -w '%{{stderr}}%{{http_code}}\n' {url}/v1/contacts -H "Authorization: Bearer $TOKEN" \
+-H 'Content-Type: application/vnd.api+json' -d '{{"data":{{"type":"contacts",\
+"attributes":{{"name":"John Doe","email":"john.doe@example.com"}},\
+"relationships":{{"site":{{"data":{{"type":"sites","id":"{beginning.site.id}"}}}}}}}}}}'); echo "$CONTACT"
+
+curl -sS -w '\n%{{http_code}}\n' -H "Authorization: Bearer $TOKEN" \
+{url}/v1/contacts/$(echo "$CONTACT" | sed 's/.*"data":{{"id":"\\([0-9]*\\)".*/\\1/')
+
+curl -sS -w '\n%{{http_code}}\n' -g -H "Authorization: Bearer $TOKEN" '{url}/v1/contacts?page[size]=10'
+"""
+        )
+    sys.stdout.flush()
+
+
+def _site(site: sites.Site) -> dict[str, Any]:
+    return {"id": str(site.id), "title": site.title, "subdomain": site.subdomain}
+
+
+def _key(key: keys.Key) -> dict[str, Any]:
+    shown: dict[str, Any] = {"id": str(key.id), "name": key.name, "client_id": key.client_id}
+    if key.client_secret is not None:
+        shown["client_secret"] = key.client_secret
+    return shown | {"sites": [str(each) for each in key.sites], "permissions": list(key.permissions)}
+
+
+def _show_secret(key: keys.Key, as_json: bool) -> None:
+    _show(
+        _key(key),
+        as_json,
+        f"The key {key.id}: {key.name}. Its secret is shown this once.\n"
+        f"  client_id      {key.client_id}\n"
+        f"  client_secret  {key.client_secret}",
+    )
+
+
+def _show(document: Any, as_json: bool, text: str) -> None:
+    if as_json:
+        _print_json(document)
+    else:
+        click.echo(text)
+
+
+def _print_json(document: Any) -> None:
+    click.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode())
+
+
+def _table(columns: str, rows: Any) -> str:
+    names = columns.split()
+    lines = [names]
+    for row in rows:
+        cells = [row[name] for name in names]
+        lines.append([", ".join(cell) if isinstance(cell, list) else cell for cell in cells])
+    widths = [max(len(line[at]) for line in lines) for at in range(len(names))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )

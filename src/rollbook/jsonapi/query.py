@@ -1,0 +1,153 @@
+"""Turns a query string into a small immutable description of what is asked."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import quote, unquote, unquote_plus
+
+from rollbook.jsonapi.errors import Refusal, refuse
+from rollbook.jsonapi.resource import ResourceType
+
+# What may stand literally in a link: RFC 3986's unreserved and harmless reserved characters, and the
+# percent sign of what the client had encoded.
+LITERAL = "%-._~!$'()*,;:@/?=[]"
+EVERY_FIELD: frozenset[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page of a collection: its number, from 1, and its size."""
+
+    number: int
+    size: int
+
+    @property
+    def offset(self) -> int:
+        """How many resources stand before the page."""
+        return (self.number - 1) * self.size
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What a request asks of a resource or a collection.
+
+    `filters` has (name, alternatives): a resource passes when one of the alternative texts matches it.
+    `sort` has (field, descending). `fields` has the attributes asked for by type. `unknown` names the
+    parameters that mean nothing here. `pairs` is the query as sent, names decoded, values not.
+    """
+
+    page: Page
+    sort: tuple[tuple[str, bool], ...]
+    filters: tuple[tuple[str, tuple[str, ...]], ...]
+    fields: Mapping[str, frozenset[str]]
+    include: tuple[str, ...]
+    unknown: tuple[str, ...]
+    pairs: tuple[tuple[str, str], ...]
+
+    def link(self, url: str, page: int | None = None) -> str:
+        """Return `url` with this query, for another page where one is given; brackets stay literal."""
+        pairs = self.pairs
+        if page is not None:
+            pairs = (*(pair for pair in pairs if pair[0] != "page[number]"), ("page[number]", str(page)))
+        if not pairs:
+            return url
+        return url + "?" + "&".join(f"{quote(name, safe=LITERAL)}={value}" for name, value in pairs)
+
+
+def read_query(resource: ResourceType, query_string: bytes) -> Query:
+    """Read the query string of a request for a resource type.
+
+    Nothing but an unknown include is an error: bad pages fall back to the default, unknown sorts, fields
+    and parameters are ignored. Raises Refused for an unknown include.
+    """
+    pairs = _pairs(query_string)
+    texts: dict[str, str] = {}
+    for name, value in pairs:
+        text = unquote_plus(value)
+        if name.endswith("[]"):
+            name = name[:-2]
+            text = f"{texts[name]},{text}" if name in texts else text
+        texts[name] = text
+    filters: list[tuple[str, tuple[str, ...]]] = []
+    fields: dict[str, frozenset[str]] = {}
+    unknown: list[str] = []
+    for name, text in texts.items():
+        family, _, rest = name.partition("[")
+        key = rest.removesuffix("]")
+        if family == "filter" and key in resource.filters_by_name:
+            if text:
+                filters.append((key, _alternatives(text)))
+        elif family == "fields" and key:
+            fields[key] = frozenset(text.split(","))
+        elif name not in ("page[number]", "page[size]", "sort", "include"):
+            unknown.append(name)
+    return Query(
+        page=_page(resource, texts),
+        sort=_sort(resource, texts.get("sort", "")),
+        filters=tuple(filters),
+        fields=fields,
+        include=_include(resource, texts.get("include", "")),
+        unknown=tuple(unknown),
+        pairs=pairs,
+    )
+
+
+def fields_of(query: Query, resource: ResourceType) -> frozenset[str] | None:
+    """Return the attributes asked for of a type, or None where all are."""
+    return query.fields.get(resource.name, query.fields.get(resource.singular, EVERY_FIELD))
+
+
+def _pairs(query_string: bytes) -> tuple[tuple[str, str], ...]:
+    """Split a query into (decoded name, value still encoded but safe in a link)."""
+    pairs = []
+    for part in query_string.decode("latin-1").split("&"):
+        name, _, value = part.partition("=")
+        if name:
+            decoded = unquote(name.replace("+", " ")) if "%" in name or "+" in name else name
+            # A raw plus means a space in a query; spelt out, it survives whatever reads the link.
+            safe = value if value.isalnum() else _safe(value)
+            pairs.append((decoded, safe))
+    return tuple(pairs)
+
+
+def _safe(value: str) -> str:
+    return quote(value.replace("+", "%20").encode("latin-1"), safe=LITERAL)
+
+
+def _alternatives(text: str) -> tuple[str, ...]:
+    # Clients in the field leave the plus of an e-mail raw, and it arrives as a space.
+    return (text, text.replace(" ", "+")) if "@" in text and " " in text else (text,)
+
+
+def _page(resource: ResourceType, texts: dict[str, str]) -> Page:
+    number = _positive(texts.get("page[number]", "")) or 1
+    size = _positive(texts.get("page[size]", "")) or resource.page_size
+    return Page(number, min(size, resource.page_cap))
+
+
+def _positive(text: str) -> int:
+    """Return the number, or 0 for what is none; as large as an offset can be at most."""
+    if not (text.isascii() and text.isdecimal()):
+        return 0
+    return min(int(text[:16].lstrip("0") or "0"), 1 << 40) if len(text) <= 16 else 1 << 40
+
+
+def _sort(resource: ResourceType, text: str) -> tuple[tuple[str, bool], ...]:
+    fields: list[tuple[str, bool]] = []
+    for each in text.split(","):
+        name = each.strip()
+        descending = name.startswith("-")
+        name = name.removeprefix("-")
+        if name in resource.sorts and not any(name == known for known, _ in fields):
+            fields.append((name, descending))
+    if not fields and resource.default_sort:
+        name = resource.default_sort.removeprefix("-")
+        fields.append((name, name != resource.default_sort))
+    return tuple(fields)
+
+
+def _include(resource: ResourceType, text: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    for name in names:
+        if name not in resource.includable:
+            raise refuse(Refusal.INCLUDE_UNKNOWN, name)
+    return names

@@ -1,0 +1,142 @@
+"""Declares a resource type: its attributes, relationships, sorts and filters."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import cached_property
+from typing import Any
+
+JSON = Any  # a value that JSON can carry; mypy cannot check recursion in all the places that need it
+
+
+class Kind(Enum):
+    """What an attribute holds, by its name in JSON Schema terms."""
+
+    TEXT = "string"
+    BOOLEAN = "boolean"
+    INTEGER = "integer"
+    TIMESTAMP = "date-time"
+
+
+@dataclass(frozen=True, slots=True)
+class Attribute:
+    """One attribute of a resource type."""
+
+    name: str
+    kind: Kind = Kind.TEXT
+    nullable: bool = False
+    required: bool = False
+    on_create: bool = False
+    description: str = ""
+    example: JSON = None
+
+    @property
+    def label(self) -> str:
+        """The name as people read it in an error: `Phone number`."""
+        return self.name.replace("_", " ").capitalize()
+
+
+@dataclass(frozen=True, slots=True)
+class AttributeFamily:
+    """Attributes that differ by their number alone: `custom_1` to `custom_150`."""
+
+    prefix: str
+    highest: int
+    each: Attribute
+
+    def members(self) -> tuple[Attribute, ...]:
+        """Return the attributes of the family in the order of their numbers."""
+        return tuple(
+            Attribute(
+                name=f"{self.prefix}{number}",
+                kind=self.each.kind,
+                nullable=self.each.nullable,
+                on_create=self.each.on_create,
+                description=self.each.description,
+            )
+            for number in range(1, self.highest + 1)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Relationship:
+    """One relationship of a resource type.
+
+    `linked` says that the relationship object carries `links.self`; `includable` that `include` may name it.
+    """
+
+    name: str
+    target: str
+    to_many: bool = False
+    linked: bool = False
+    includable: bool = False
+    required: bool = False
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """One filter of a collection.
+
+    `values` turns the text of the query, for the sites asked about, into the values to bind, or None where
+    the text says nothing; `condition` turns as many placeholders into what the storage understands. Two
+    filters of one name and as many values are one statement, so that each is built once.
+    """
+
+    name: str
+    meaning: str
+    values: Callable[[str, tuple[int, ...]], Sequence[Any] | None]
+    condition: Callable[[Sequence[Any]], Any]
+    example: str = ""
+
+
+@dataclass(frozen=True)
+class ResourceType:
+    """A resource type as JSON:API knows it; routes, parsing, writing and OpenAPI follow from it."""
+
+    name: str
+    description: str
+    attributes: tuple[Attribute | AttributeFamily, ...]
+    relationships: tuple[Relationship, ...] = ()
+    sorts: tuple[str, ...] = ()
+    default_sort: str = ""
+    filters: tuple[Filter, ...] = ()
+    links: Mapping[str, str] = field(default_factory=dict)
+    page_size: int = 30
+    page_cap: int = 1000
+    example_id: str = "1"
+
+    @property
+    def singular(self) -> str:
+        """The alias that sparse fieldsets accept: `contact` for `contacts`."""
+        return self.name.removesuffix("s")
+
+    @cached_property
+    def writable(self) -> dict[str, tuple[int, Attribute]]:
+        """The attributes that a create accepts, by name, each with its place in the emission order."""
+        flat: list[Attribute] = []
+        for each in self.attributes:
+            flat.extend(each.members() if isinstance(each, AttributeFamily) else [each])
+        return {each.name: (place, each) for place, each in enumerate(flat) if each.on_create}
+
+    @cached_property
+    def filters_by_name(self) -> dict[str, Filter]:
+        """The filters by name."""
+        return {each.name: each for each in self.filters}
+
+    @cached_property
+    def includable(self) -> dict[str, Relationship]:
+        """The relationships that `include` may name, by name."""
+        return {each.name: each for each in self.relationships if each.includable}
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A stored resource, ready to be written.
+
+    `linkage` has an id, None or a sequence of ids for each relationship of the type.
+    """
+
+    id: int
+    attributes: dict[str, JSON]
+    linkage: Mapping[str, int | Sequence[int] | None] = field(default_factory=dict)

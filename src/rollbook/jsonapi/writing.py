@@ -1,0 +1,112 @@
+"""Turns records into documents: linkage, included resources, sparse fieldsets, links and meta."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rollbook.jsonapi.query import Page, Query, fields_of
+from rollbook.jsonapi.resource import Record, ResourceType
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """One page of records, the exact number of all that match, and what the page includes."""
+
+    records: Sequence[Record]
+    total: int
+    included: Sequence[tuple[ResourceType, Sequence[Record]]] = ()
+
+
+def resource_object(
+    resource: ResourceType, record: Record, api_url: str, fields: frozenset[str] | None = None
+) -> dict[str, Any]:
+    """Return the resource object of a record (JSON:API 1.1, "Resource Objects").
+
+    Sparse fieldsets leave the relationships alone: clients in the field rely on them.
+    """
+    attributes = record.attributes
+    if fields is not None:
+        attributes = {name: value for name, value in attributes.items() if name in fields}
+    written: dict[str, Any] = {"id": str(record.id), "type": resource.name, "attributes": attributes}
+    if resource.relationships:
+        base = f"{api_url}/{resource.name}/{record.id}/relationships/"
+        written["relationships"] = relationships = {}
+        for each in resource.relationships:
+            found = record.linkage[each.name]
+            data: Any
+            if isinstance(found, int):
+                data = {"id": str(found), "type": each.target}
+            elif found is None:
+                data = None
+            else:
+                data = [{"id": str(one), "type": each.target} for one in found]
+            if each.linked:
+                relationships[each.name] = {"data": data, "links": {"self": base + each.name}}
+            else:
+                relationships[each.name] = {"data": data}
+    if resource.links:
+        written["links"] = resource.links
+    return written
+
+
+def single_document(
+    written: dict[str, Any], url: str, included: Sequence[dict[str, Any]] | None = None
+) -> dict[str, Any]:
+    """Return the document of one resource object, whose own URL is `url`."""
+    document: dict[str, Any] = {"data": written}
+    if included is not None:
+        document["included"] = included
+    document["links"] = {"self": url, "current": url}
+    return document
+
+
+def collection_document(
+    resource: ResourceType,
+    collection: Collection,
+    query: Query,
+    api_url: str,
+    fields: frozenset[str] | None = None,
+    included: Sequence[dict[str, Any]] | None = None,
+) -> dict[str, Any]:
+    """Return the document of one page of a collection, with its links and its meta."""
+    document: dict[str, Any] = {
+        "data": [resource_object(resource, record, api_url, fields) for record in collection.records]
+    }
+    if included is not None:
+        document["included"] = included
+    document["links"] = _page_links(query, f"{api_url}/{resource.name}", collection.total)
+    document["meta"] = {
+        "total": collection.total,
+        "total_count": collection.total,
+        "total_pages": _last_page(query.page, collection.total),
+        "current_page": query.page.number,
+    }
+    return document
+
+
+def included_objects(
+    compound: Iterable[tuple[ResourceType, Sequence[Record]]], query: Query, api_url: str
+) -> list[dict[str, Any]]:
+    """Return the resource objects of a compound document's `included` member."""
+    return [
+        resource_object(resource, record, api_url, fields_of(query, resource))
+        for resource, records in compound
+        for record in records
+    ]
+
+
+def _last_page(page: Page, total: int) -> int:
+    return max(1, -(-total // page.size))
+
+
+def _page_links(query: Query, url: str, total: int) -> dict[str, str]:
+    """Return the links of a page; those that lead nowhere are absent."""
+    page, last = query.page.number, _last_page(query.page, total)
+    links = {"self": query.link(url), "current": query.link(url)}
+    if page > 1:
+        links["first"] = query.link(url, 1)
+        links["prev"] = query.link(url, page - 1)
+    if page < last:
+        links["next"] = query.link(url, page + 1)
+        links["last"] = query.link(url, last)
+    return links

@@ -1,0 +1,110 @@
+"""What is worth logging or counting: one type for each thing that happens; logs and metrics choose from it.
+
+No observation has room for a body, a name, an address, a query value or a token.
+"""
+
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class RequestAnswered:
+    """A request was answered; `route` is its template, never its path."""
+
+    method: str
+    route: str
+    status: int
+    seconds: float
+    request_id: str
+    level: str = "info"
+
+
+@dataclass(frozen=True, slots=True)
+class ParametersIgnored:
+    """A query had so many parameters that mean nothing; their names are the client's, so none is kept."""
+
+    route: str
+    count: int
+    request_id: str
+    level: str = "info"
+
+
+@dataclass(frozen=True, slots=True)
+class RequestFailed:
+    """A request met an error that nobody expected; `where` has the innermost frames, not the message."""
+
+    route: str
+    error: str
+    where: str
+    request_id: str
+    level: str = "error"
+
+    @classmethod
+    def of(cls, error: BaseException, route: str, request_id: str) -> "RequestFailed":
+        """Describe an error by its type and place: its message may carry personal data."""
+        frames = traceback.extract_tb(error.__traceback__)[-4:]
+        where = " > ".join(
+            f"{frame.filename.rpartition('/')[2]}:{frame.lineno} {frame.name}" for frame in frames
+        )
+        return cls(route, type(error).__name__, where, request_id)
+
+
+@dataclass(frozen=True, slots=True)
+class StorageUnavailable:
+    """The database could not do what a request needs."""
+
+    route: str
+    reason: str
+    request_id: str
+    level: str = "warning"
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionRefused:
+    """A connection, or what it sent, was refused before it became a request."""
+
+    reason: str
+    status: int
+    level: str = "warning"
+
+
+@dataclass(frozen=True, slots=True)
+class ServerStarted:
+    """The server answers from now on."""
+
+    url: str
+    database: str
+    seconds: float
+    level: str = "info"
+
+
+@dataclass(frozen=True, slots=True)
+class ServerStopped:
+    """The server has finished what it had begun, and has closed its database."""
+
+    level: str = "info"
+
+
+Observation = (
+    RequestAnswered
+    | ParametersIgnored
+    | RequestFailed
+    | StorageUnavailable
+    | ConnectionRefused
+    | ServerStarted
+    | ServerStopped
+)
+Observe = Callable[[Observation], None]
+
+
+def all_of(observers: list[Observe]) -> Observe:
+    """Return one observer that tells every one of several."""
+    if len(observers) == 1:
+        return observers[0]
+
+    def observe(observation: Observation) -> None:
+        for each in observers:
+            each(observation)
+
+    return observe

@@ -1,0 +1,96 @@
+"""Keys of texts: what is compared, sorted and searched, the same in every engine."""
+
+import unicodedata
+from collections.abc import Iterable
+from itertools import pairwise
+
+import idna
+
+from rollbook.storage import dialects
+
+# Beyond this a text is not cut into grams: a name of a megabyte must not hold the writer up. Such a text
+# carries a mark instead, and every search looks at it.
+LONGEST_INDEXED = 1_000
+LONG_MARK = "long"
+# The index narrows, the texts decide: so many grams of a needle narrow enough.
+MOST_GRAMS_ASKED = 48
+
+
+def text_key(text: str) -> str:
+    """Return the key of a text: trimmed, compatibility-composed (NFKC) and case-folded."""
+    return search_key(text.strip())
+
+
+def search_key(text: str) -> str:
+    """Return the key of a part of a text, whose blanks at the ends count."""
+    if text.isascii():
+        return text.lower()
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    # Folding can take a character apart again.
+    return unicodedata.normalize("NFKC", folded)
+
+
+def email_text(text: str) -> str:
+    """Return an e-mail as it is stored: trimmed and lower-cased."""
+    return text.strip().lower()
+
+
+def email_key(email: str) -> str:
+    """Return what makes an e-mail unique: `email_text`, with its domain in IDNA's ASCII form."""
+    email = email_text(email)
+    if email.isascii():
+        return email
+    local, at, domain = email.rpartition("@")
+    try:
+        return local + at + idna.encode(domain, uts46=True).decode("ascii")
+    except idna.IDNAError:
+        return email  # no name that DNS could hold, but still one of a kind
+
+
+def is_email(email: str) -> bool:
+    """Say whether a text is `local@domain` without white space inside.
+
+    An at sign in the local part must be quoted (RFC 5322, section 3.4.1); nothing else is asked, for what
+    mail servers take is theirs to decide.
+    """
+    local, at, domain = email.rpartition("@")
+    if not (local and at and domain) or len(email.split()) != 1:
+        return False
+    return "@" not in local or (len(local) > 2 and local[0] == local[-1] == '"')
+
+
+def grams(site_id: int, *texts: str) -> str:
+    """Return the tokens that make a contact findable by any part of its texts, joined.
+
+    A token is a site and one to three characters that stand together; with the site in it, a search never
+    reads what belongs to another tenant.
+    """
+    found: set[str] = set()
+    for text in map(_indexable, texts):
+        if len(text) > LONGEST_INDEXED:
+            found.add(LONG_MARK)
+            text = text[:LONGEST_INDEXED]
+        found.update(text)
+        found.update(map("".join, pairwise(text)))
+        found.update(map("".join, zip(text, text[1:], text[2:], strict=False)))
+    prefix = f"{site_id} "
+    return prefix + f"{dialects.GRAM_SEPARATOR}{prefix}".join(found)
+
+
+def gram_query(sites: Iterable[int], *needles: str) -> str:
+    """Return the question for contacts of these sites whose tokens could hold one of the needles."""
+    alternatives: list[list[str]] = []
+    for site_id in sites:
+        for needle in dict.fromkeys(map(_indexable, needles)):
+            if len(needle) <= 3:
+                asked = {needle}
+            else:
+                asked = {needle[at : at + 3] for at in range(min(len(needle) - 2, MOST_GRAMS_ASKED))}
+            alternatives.append([f"{site_id} {gram}" for gram in sorted(asked)])
+        alternatives.append([f"{site_id} {LONG_MARK}"])
+    return dialects.gram_query(alternatives)
+
+
+def _indexable(text: str) -> str:
+    # The separator would end a token early, and U+0000 the question; no stored text holds the latter.
+    return text.replace(dialects.GRAM_SEPARATOR, " ").replace("\0", "\ufffd")

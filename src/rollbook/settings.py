@@ -1,0 +1,123 @@
+"""Every setting: its environment name, its default, its meaning; read once and passed on."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+
+class SettingError(ValueError):
+    """A setting has a value that cannot be used; the message says which, why, and what would do."""
+
+
+def _number(low: int, high: int) -> Callable[[str, str], int]:
+    def parse(name: str, text: str) -> int:
+        if text.isascii() and text.isdecimal() and low <= int(text) <= high:
+            return int(text)
+        raise SettingError(f"{name} is {text!r}, but must be a whole number from {low} to {high}.")
+
+    return parse
+
+
+def _choice(*allowed: str) -> Callable[[str, str], str]:
+    def parse(name: str, text: str) -> str:
+        if text in allowed:
+            return text
+        raise SettingError(f"{name} is {text!r}, but must be one of: {', '.join(allowed)}.")
+
+    return parse
+
+
+def _text(_name: str, text: str) -> str:
+    return text
+
+
+def _url(name: str, text: str) -> str:
+    if text.startswith(("http://", "https://")):
+        return text.rstrip("/")
+    raise SettingError(f"{name} is {text!r}, but must start with http:// or https://.")
+
+
+def _setting(name: str, default: Any, parse: Callable[[str, str], Any], meaning: str) -> Any:
+    return field(default=default, metadata={"name": name, "parse": parse, "meaning": meaning})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What an operator can choose; `docs/settings.md` has a line for each."""
+
+    database: str = _setting(
+        "ROLLBOOK_DATABASE", "sqlite:///rollbook.db", _text, "where the register is kept: sqlite:///<path>"
+    )
+    host: str = _setting("HOST", "127.0.0.1", _text, "the address to listen on")
+    port: int = _setting("PORT", 8000, _number(0, 65535), "the port to listen on; 0 takes a free one")
+    public_url: str = _setting(
+        "ROLLBOOK_PUBLIC_URL", "", _url, "the base of every link in answers; by default http://<HOST>:<PORT>"
+    )
+    owner_name: str = _setting(
+        "ROLLBOOK_OWNER_NAME", "Owner", _text, "the name of the owner made on an empty database (GET /v1/me)"
+    )
+    owner_email: str = _setting(
+        "ROLLBOOK_OWNER_EMAIL", "owner@example.com", _text, "the e-mail of that owner (GET /v1/me)"
+    )
+    log_level: str = _setting(
+        "ROLLBOOK_LOG_LEVEL", "info", _choice("debug", "info", "warning", "error"), "the least that is logged"
+    )
+    log_format: str = _setting(
+        "ROLLBOOK_LOG_FORMAT",
+        "auto",
+        _choice("auto", "json", "color", "plain"),
+        "how log lines look; auto is colour on a terminal and JSON elsewhere",
+    )
+    metrics_port: int = _setting(
+        "ROLLBOOK_METRICS_PORT", 0, _number(0, 65535), "the port of the Prometheus listener; 0 is off"
+    )
+    rate_limit: int = _setting(
+        "ROLLBOOK_RATE_LIMIT",
+        0,
+        _number(0, 1_000_000),
+        "requests a minute for each token or address; 0 is off",
+    )
+    max_body_bytes: int = _setting(
+        "ROLLBOOK_MAX_BODY_BYTES", 1_048_576, _number(1_024, 1 << 30), "the largest request body, in bytes"
+    )
+    max_header_bytes: int = _setting(
+        "ROLLBOOK_MAX_HEADER_BYTES", 32_768, _number(1_024, 1 << 20), "the largest request head, in bytes"
+    )
+    max_connections: int = _setting(
+        "ROLLBOOK_MAX_CONNECTIONS", 4_096, _number(1, 1_000_000), "connections held at once; more are refused"
+    )
+    max_waiting: int = _setting(
+        "ROLLBOOK_MAX_WAITING",
+        4_096,
+        _number(1, 1_000_000),
+        "writes, and reads, that may wait; more answer 503",
+    )
+    header_seconds: int = _setting(
+        "ROLLBOOK_HEADER_SECONDS", 10, _number(1, 3_600), "seconds that a client has to send a request's head"
+    )
+    body_seconds: int = _setting(
+        "ROLLBOOK_BODY_SECONDS", 30, _number(1, 3_600), "seconds that a client has to send a request's body"
+    )
+    idle_seconds: int = _setting(
+        "ROLLBOOK_IDLE_SECONDS", 75, _number(1, 3_600), "seconds that an idle connection is kept open"
+    )
+
+    @classmethod
+    def read(cls, environ: Mapping[str, str]) -> "Settings":
+        """Read the settings from environment variables.
+
+        An empty variable counts as absent. Raises SettingError for a value that cannot be used.
+        """
+        values = {}
+        for each in fields(cls):
+            name = each.metadata["name"]
+            if text := environ.get(name, ""):
+                values[each.name] = each.metadata["parse"](name, text)
+        return cls(**values)
+
+    def base_url(self, port: int) -> str:
+        """Return the public base URL, without a trailing slash, for a server bound to `port`."""
+        if self.public_url:
+            return self.public_url
+        host = {"0.0.0.0": "localhost", "::": "localhost"}.get(self.host, self.host)  # noqa: S104
+        return f"http://{f'[{host}]' if ':' in host else host}:{port}"

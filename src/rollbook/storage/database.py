@@ -1,0 +1,266 @@
+"""The one page of storage that the register and the doors see: open, read, write."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any, TypeVar
+
+from rollbook.storage.faults import SchemaMismatch, StorageError, Unavailable
+from rollbook.storage.ids import Allotter
+from rollbook.storage.sqlite import SQLite
+from rollbook.storage.statements import Connection
+from rollbook.storage.tables import REVISIONS
+from rollbook.storage.transactions import Snapshot, Transaction
+from rollbook.storage.workers import Job, Outcome, Queue, Worker
+
+READERS = 2
+MOST_WRITES_TOGETHER = 64
+MOST_READS_TOGETHER = 8
+MOST_REMEMBERED = 10_000
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+
+def open_database(url: str) -> "Database":
+    """Return the database that a URL names; raise StorageError for a URL that names none.
+
+    `sqlite:///rollbook.db` is a file relative to the working directory, `sqlite:////srv/rollbook.db` an
+    absolute one.
+    """
+    scheme, _, path = url.partition(":///")
+    if scheme == "sqlite" and path:
+        return Database(SQLite(Path(path)))
+    raise StorageError(
+        f"The database URL {url.partition('@')[0]!r} is not understood. Set ROLLBOOK_DATABASE to "
+        "sqlite:///<path>, for example sqlite:///rollbook.db."
+    )
+
+
+class Database:
+    """The register's database, for one thread at a time with `snapshot` and `transaction`, or, once
+    `start` was called, for an event loop with `read`, `write` and `remembered`.
+    """
+
+    def __init__(self, engine: SQLite) -> None:
+        self.engine = engine
+        self._ids = Allotter()
+        self._writer: Connection | None = None
+        self._glancer: Connection | None = None
+        self._readers: list[Connection] = []
+        self._workers: list[Worker] = []
+        self._writes: Queue | None = None
+        self._reads: Queue | None = None
+        self._memory: dict[tuple[Any, Any], Any] = {}
+        self._memory_version = -1
+
+    # For one thread: the command line, the start of a server, tests.
+
+    def revision(self) -> str | None:
+        """Return the revision of the schema, or None for an empty database; raise where it is newer."""
+        found = self.engine.revision(self._connection())
+        if found is not None and found not in REVISIONS:
+            raise SchemaMismatch(
+                f"The database {self.engine.path} has the schema {found}, which is newer than this program "
+                f"(it knows up to {REVISIONS[-1]}). Install the Rollbook that made it, or a newer one."
+            )
+        return found
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """Open a transaction that is committed at the end of the block, or rolled back by an exception."""
+        connection = self._connection()
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except Exception as error:
+            raise self.engine.explained(error) from error
+        try:
+            yield Transaction(connection, self.engine.dialect, self._ids)
+            self._commit(connection)
+        except BaseException as error:
+            self._roll_back(connection)
+            if isinstance(error, Exception):
+                raise self.engine.explained(error) from error
+            raise
+        self._ids.committed()
+
+    @contextlib.contextmanager
+    def snapshot(self) -> Iterator[Snapshot]:
+        """Open a consistent state of the register for reading."""
+        connection = self._connection()
+        connection.execute("BEGIN")
+        try:
+            yield Snapshot(connection, self.engine.dialect)
+        finally:
+            connection.execute("ROLLBACK")
+
+    def _connection(self) -> Connection:
+        if self._writer is None:
+            self.engine.create_file()
+            self._writer = self.engine.open_writer()
+        return self._writer
+
+    def faults(self) -> list[str]:
+        """Return what the engine's own checks find wrong; empty when all is well."""
+        return self.engine.faults(self._connection())
+
+    def close(self) -> None:
+        """Close what `snapshot` and `transaction` used, and let go of the server's lock."""
+        for connection in (self._glancer, *self._readers):
+            if connection is not None:
+                connection.close()
+        if self._writer is not None:
+            with contextlib.suppress(Exception):
+                self.engine.checkpoint(self._writer)
+            self._writer.close()
+        self._writer = self._glancer = None
+        self._readers = []
+        self.engine.unlock()
+
+    # For an event loop: the servers.
+
+    def start(self, max_waiting: int) -> None:
+        """Start the threads that read and write; as many jobs may wait for each."""
+        connection = self._connection()
+        self._glancer = self.engine.open_reader()
+        self._writes, self._reads = Queue(max_waiting), Queue(max_waiting)
+        self._workers.append(
+            Worker("writer", self._writes, MOST_WRITES_TOGETHER, lambda jobs: self._write(connection, jobs))
+        )
+        for number in range(READERS):
+            self._start_reader(f"reader-{number}", self._reads)
+        for worker in self._workers:
+            worker.start()
+
+    def _start_reader(self, name: str, jobs: Queue) -> None:
+        connection = self.engine.open_reader()
+        self._readers.append(connection)
+        self._workers.append(
+            Worker(name, jobs, MOST_READS_TOGETHER, lambda taken: self._read(connection, taken))
+        )
+
+    async def stop(self) -> None:
+        """Finish what waits, checkpoint, and close; what comes later is refused."""
+        if self._writes is not None and self._reads is not None:
+            self._writes.close(1)
+            self._reads.close(READERS)
+            for worker in self._workers:
+                await asyncio.to_thread(worker.join)
+        self.close()
+
+    async def write(
+        self, operation: Callable[[Transaction, list[In]], Sequence[Out | Exception]], item: In
+    ) -> Out:
+        """Do an operation on an item, committed before this returns.
+
+        The operation takes a list, for items that wait together are done together: it answers for each
+        with a value or with the exception that this call shall raise. Raises Unavailable where the
+        database cannot do it now; then nothing of it was kept.
+        """
+        if self._writes is None:
+            raise Unavailable("The database is not started.")
+        outcome: Out = await self._writes.submit(operation, item)
+        return outcome
+
+    async def read(self, operation: Callable[[Snapshot, In], Out], item: In) -> Out:
+        """Do an operation on a consistent state that has everything that was answered before."""
+        if self._reads is None:
+            raise Unavailable("The database is not started.")
+        outcome: Out = await self._reads.submit(operation, item)
+        return outcome
+
+    def remembered(self, operation: Callable[[Snapshot, In], Out | None], item: In) -> Out | None:
+        """Do a read of a few index look-ups at once, on the caller's thread.
+
+        Its value is remembered until anybody, another process included, commits anything; None is not.
+        """
+        connection = self._glancer
+        if connection is None:
+            raise Unavailable("The database is not started.")
+        try:
+            version = self.engine.version_seen(connection)
+            if version != self._memory_version or len(self._memory) > MOST_REMEMBERED:
+                self._memory.clear()
+                self._memory_version = version
+            known: Out | None = self._memory.get((operation, item))
+            if known is None:
+                known = operation(Snapshot(connection, self.engine.dialect), item)
+                if known is not None:
+                    self._memory[operation, item] = known
+        except Exception as error:
+            raise self.engine.explained(error) from error
+        return known
+
+    def ready(self) -> None:
+        """Raise StorageError unless the database answers and its schema is the program's."""
+        connection = self._glancer
+        if connection is None:
+            raise Unavailable("The database is not started.")
+        try:
+            found = self.engine.revision(connection)
+        except Exception as error:
+            raise self.engine.explained(error) from error
+        if found != REVISIONS[-1]:
+            raise SchemaMismatch(f"The schema is {found}, but this program needs {REVISIONS[-1]}.")
+
+    # On the threads.
+
+    def _write(self, connection: Connection, jobs: list[Job]) -> Sequence[Outcome]:
+        """Do the jobs in one transaction; where one breaks it, each in its own."""
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except Exception as error:
+            return [self.engine.explained(error)] * len(jobs)
+        try:
+            outcomes = self._operate(Transaction(connection, self.engine.dialect, self._ids), jobs)
+        except Exception as error:
+            self._roll_back(connection)
+            if len(jobs) == 1:
+                return [self.engine.explained(error)]
+            # Which one it was is not known, and the others must not suffer for it.
+            return [outcome for job in jobs for outcome in self._write(connection, [job])]
+        try:
+            self._commit(connection)
+        except Exception as error:
+            self._roll_back(connection)
+            return [self.engine.explained(error)] * len(jobs)
+        self._ids.committed()
+        return outcomes
+
+    @staticmethod
+    def _operate(transaction: Transaction, jobs: list[Job]) -> list[Outcome]:
+        outcomes: list[Outcome] = []
+        for operation, group in groupby(jobs, key=lambda job: job.operation):
+            items = [job.argument for job in group]
+            answers = operation(transaction, items)
+            if len(answers) != len(items):
+                raise RuntimeError(f"{operation.__qualname__} answered {len(answers)} of {len(items)} items")
+            outcomes.extend(answers)
+        return outcomes
+
+    def _read(self, connection: Connection, jobs: list[Job]) -> Sequence[Outcome]:
+        """Do the jobs on one snapshot; it begins after each of them was asked for."""
+        outcomes: list[Outcome] = []
+        try:
+            connection.execute("BEGIN")
+            for job in jobs:
+                try:
+                    outcomes.append(job.operation(Snapshot(connection, self.engine.dialect), job.argument))
+                except Exception as error:  # it is the outcome, raised where it is awaited
+                    outcomes.append(self.engine.explained(error))
+            connection.execute("COMMIT")
+        except Exception as error:  # likewise, for all of them
+            self._roll_back(connection)
+            return [self.engine.explained(error)] * len(jobs)
+        return outcomes
+
+    def _commit(self, connection: Connection) -> None:
+        connection.execute("COMMIT")
+
+    def _roll_back(self, connection: Connection) -> None:
+        self._ids.rolled_back()
+        # SQLite has rolled back by itself after some errors, and then refuses to do it again.
+        with contextlib.suppress(Exception):
+            connection.execute("ROLLBACK")

@@ -1,0 +1,77 @@
+"""Where SQL differs between databases: one named function for each difference."""
+
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ColumnElement,
+    Dialect,
+    Insert,
+    Integer,
+    Table,
+    column,
+    func,
+    literal_column,
+    select,
+    table,
+)
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
+
+SQLITE: Dialect = SQLiteDialect_pysqlite(paramstyle="qmark")
+
+# Whole numbers below 2^53; SQLite's own whole numbers have 64 bits whatever they are called.
+WHOLE = BigInteger().with_variant(Integer(), "sqlite")
+
+# Options of every table: SQLite would otherwise store any value in any column.
+STRICT: dict[str, Any] = {"sqlite_strict": True}
+
+# The separator of the tokens in an indexed text; a gram that contains one is indexed with a space instead.
+GRAM_SEPARATOR = "\x1f"
+
+# An index of words whose words are ours: everything but the separator belongs to a token, whatever Unicode
+# calls it. Contentless, for the texts are in their own table; without positions, for they are not needed.
+CREATE_SEARCH_INDEX = (
+    "CREATE VIRTUAL TABLE contact_search USING fts5(grams, content='', contentless_delete=1, detail=none, "
+    "tokenize=\"unicode61 remove_diacritics 0 categories 'L* M* N* P* S* Z* C*' separators '\x1f'\")"
+)
+
+_search = table("contact_search", column("rowid"), column("grams"))
+
+
+def insert_or_skip(into: Table, unique: list[str]) -> Insert:
+    """Return an INSERT that leaves out the rows whose `unique` columns are taken."""
+    return sqlite_insert(into).on_conflict_do_nothing(index_elements=unique)
+
+
+def insert_or_add(into: Table, unique: list[str], amount: Column[Any]) -> Insert:
+    """Return an INSERT that adds `amount` to the row that has the `unique` columns already."""
+    statement = sqlite_insert(into)
+    return statement.on_conflict_do_update(
+        index_elements=unique, set_={amount.name: amount + statement.excluded[amount.name]}
+    )
+
+
+def insert_grams() -> Insert:
+    """Return the INSERT that makes a contact findable: its id, its tokens joined by the separator."""
+    return _search.insert()
+
+
+def has_grams(contact_id: Column[Any], query: Any) -> ColumnElement[bool]:
+    """Say that a contact has the grams that `gram_query` asks for."""
+    matches = literal_column("contact_search").op("MATCH")(query)
+    return contact_id.in_(select(_search.c.rowid).where(matches))
+
+
+def gram_query(alternatives: list[list[str]]) -> str:
+    """Return the value for `has_grams`: any of the alternatives, of each all tokens."""
+    return " OR ".join(
+        "(" + " AND ".join('"' + token.replace('"', '""') + '"' for token in tokens) + ")"
+        for tokens in alternatives
+    )
+
+
+def contains(column: Column[Any], needle: Any) -> ColumnElement[bool]:
+    """Say that a text contains another, byte for byte."""
+    return func.instr(column, needle) > 0

@@ -1,0 +1,191 @@
+"""SQLite: how its files are opened, locked, begun, committed and checkpointed."""
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pysqlite3 import dbapi2 as driver
+
+from rollbook.storage import dialects
+from rollbook.storage.faults import StorageError, Unavailable
+from rollbook.storage.statements import Connection
+
+BUSY_MILLISECONDS = 5_000
+WRITER_CACHE_KIB = 32_768
+READER_CACHE_KIB = 8_192
+# Pages that may gather in the write-ahead log before the writer carries them over, at 4 KiB each.
+CHECKPOINT_PAGES = 4_000
+
+Connect = Callable[[Path], Connection]
+
+# The primary result codes that pass by themselves or by an operator's hand: busy, locked, readonly,
+# interrupt, ioerr, full, cantopen, protocol.
+PASSING_CODES = frozenset({5, 6, 8, 9, 10, 13, 14, 15})
+
+
+def can_lose_commits(version: tuple[int, int, int]) -> bool:
+    """Say whether a SQLite release has the WAL-reset fault, which can lose a committed write.
+
+    It needs two connections that write and checkpoint at one instant; 3.51.3 mended it, 3.44.6 and 3.50.7
+    carry the mend too (https://sqlite.org/wal.html, "The WAL-Reset Bug").
+    """
+    return (3, 7, 0) <= version < (3, 51, 3) and version not in {(3, 44, 6), (3, 50, 7)}
+
+
+def connect_with_driver(path: Path) -> Connection:
+    """Open a file with the bundled driver, which leaves transactions to us."""
+    connection: Connection = driver.connect(
+        str(path), isolation_level=None, check_same_thread=False, cached_statements=256
+    )
+    return connection
+
+
+class SQLite:
+    """One SQLite file: makes its connections, and knows what its errors mean.
+
+    `connect` opens the file, by default with the bundled driver. `synchronous` is FULL, except in the test
+    that shows what FULL is for.
+    """
+
+    dialect = dialects.SQLITE
+
+    def __init__(
+        self, path: Path, *, connect: Connect = connect_with_driver, synchronous: str = "FULL"
+    ) -> None:
+        self.path = path
+        self._connect = connect
+        self._synchronous = synchronous
+        self._lock: int | None = None
+
+    def create_file(self) -> None:
+        """Make the file where there is none, readable by its owner alone; it holds personal data."""
+        folder = self.path.parent
+        try:
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
+        except FileNotFoundError:
+            raise StorageError(
+                f"The folder {folder} does not exist. Make it, or choose another file with ROLLBOOK_DATABASE."
+            ) from None
+        except OSError as error:
+            raise StorageError(
+                f"The database file {self.path} cannot be opened for writing ({error.strerror}). "
+                "Check the owner and mode of the file and its folder, or choose another with "
+                "ROLLBOOK_DATABASE."
+            ) from None
+
+    def lock_for_server(self) -> None:
+        """Take the lock that one server holds on a file; raise StorageError where another has it.
+
+        The operating system drops it with the process, however that ends.
+        """
+        path = self.path.with_name(self.path.name + ".lock")
+        try:
+            lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise StorageError(
+                f"The lock file {path} cannot be opened ({error.strerror}). The server needs to write in "
+                "the folder of its database."
+            ) from None
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            holder = os.read(lock, 32).decode("ascii", "replace").strip()
+            os.close(lock)
+            raise StorageError(
+                f"Another Rollbook server (process {holder or 'unknown'}) serves {self.path} already. "
+                "Stop it, or choose another file with ROLLBOOK_DATABASE."
+            ) from None
+        os.ftruncate(lock, 0)
+        os.write(lock, str(os.getpid()).encode("ascii"))
+        self._lock = lock
+
+    def unlock(self) -> None:
+        """Let go of the server's lock."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def open_writer(self) -> Connection:
+        """Return the connection that writes and checkpoints."""
+        return self._open(
+            ("journal_mode", "WAL", "wal"),
+            ("synchronous", self._synchronous, {"FULL": 2, "NORMAL": 1}[self._synchronous]),
+            ("cache_size", -WRITER_CACHE_KIB, -WRITER_CACHE_KIB),
+            ("wal_autocheckpoint", CHECKPOINT_PAGES, CHECKPOINT_PAGES),
+            ("journal_size_limit", 67_108_864, 67_108_864),
+        )
+
+    def open_reader(self) -> Connection:
+        """Return a connection that cannot write."""
+        return self._open(("query_only", "ON", 1), ("cache_size", -READER_CACHE_KIB, -READER_CACHE_KIB))
+
+    def _open(self, *pragmas: tuple[str, str | int, str | int]) -> Connection:
+        try:
+            connection = self._connect(self.path)
+            self._set_up(connection, pragmas)
+        except Exception as error:
+            raise self.explained(error) from error
+        return connection
+
+    def _set_up(self, connection: Connection, pragmas: tuple[tuple[str, str | int, str | int], ...]) -> None:
+        connection.execute(f"PRAGMA busy_timeout = {BUSY_MILLISECONDS}").fetchall()
+        version = tuple(
+            int(part) for part in str(_only(connection, "SELECT sqlite_version()")).split(".")[:3]
+        )
+        if can_lose_commits((version[0], version[1], version[2])):
+            raise StorageError(
+                f"SQLite {'.'.join(map(str, version))} can lose committed writes (mended in 3.51.3). "
+                "Install the pysqlite3 that requirements/run.txt pins."
+            )
+        for name, value, expected in (("foreign_keys", "ON", 1), ("trusted_schema", "OFF", 0), *pragmas):
+            connection.execute(f"PRAGMA {name} = {value}").fetchall()
+            found = _only(connection, f"PRAGMA {name}")
+            if found != expected:
+                raise StorageError(
+                    f"SQLite did not take {name} = {value} for {self.path}: it stayed {found}. "
+                    "A file on a network file system cannot be used safely; choose a local disk."
+                )
+
+    def checkpoint(self, connection: Connection) -> None:
+        """Carry the write-ahead log over into the file, and empty it."""
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+    def version_seen(self, connection: Connection) -> int:
+        """Return a number that changes whenever another connection has committed."""
+        return int(_only(connection, "PRAGMA data_version"))
+
+    def revision(self, connection: Connection) -> str | None:
+        """Return the revision of the schema, or None where there is none yet."""
+        tables = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'alembic_version'"
+        if not _only(connection, tables):
+            return None
+        row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+        return None if row is None else str(row[0])
+
+    def faults(self, connection: Connection) -> list[str]:
+        """Return what SQLite's own checks find wrong with the file; empty when all is well."""
+        found = [
+            f"integrity: {row[0]}"
+            for row in connection.execute("PRAGMA integrity_check").fetchall()
+            if row[0] != "ok"
+        ]
+        for table, rowid, parent, _ in connection.execute("PRAGMA foreign_key_check").fetchall():
+            found.append(f"foreign key: row {rowid} of {table} points at nothing in {parent}")
+        return found
+
+    def explained(self, error: Exception) -> Exception:
+        """Return what an error of the driver means: Unavailable where it may pass, else itself."""
+        code = getattr(error, "sqlite_errorcode", None) or getattr(error, "result", None)
+        if isinstance(code, int) and code & 0xFF in PASSING_CODES:
+            return Unavailable(f"The database {self.path} cannot be used now ({error}).")
+        if isinstance(code, int) and code & 0xFF == sqlite3.SQLITE_NOTADB:
+            return StorageError(f"{self.path} is not a SQLite database, or is damaged ({error}).")
+        return error
+
+
+def _only(connection: Connection, sql: str) -> Any:
+    row = connection.execute(sql).fetchone()
+    return None if row is None else row[0]

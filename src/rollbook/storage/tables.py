@@ -1,0 +1,160 @@
+"""Every table of the register, readable from top to bottom."""
+
+from sqlalchemy import (
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.schema import SchemaItem
+
+from rollbook.storage.dialects import STRICT, WHOLE
+
+# The revisions of the schema that this program knows, oldest first; the last is the one that it needs.
+REVISIONS = ("0001",)
+
+metadata = MetaData()
+
+
+def _table(name: str, *parts: SchemaItem) -> Table:
+    return Table(name, metadata, *parts, **STRICT)
+
+
+def _required(name: str, *parts: ForeignKey) -> Column[object]:
+    return Column(name, Text, *parts, nullable=False)
+
+
+def _number(name: str, *parts: ForeignKey) -> Column[object]:
+    return Column(name, WHOLE, *parts, nullable=False)
+
+
+# Moments are ISO 8601 in UTC with milliseconds and Z: the text of the wire, in an order that is that of time.
+
+sites = _table(
+    "sites",
+    Column("id", WHOLE, primary_key=True, autoincrement=False),
+    _required("title"),
+    _required("title_key"),
+    Column("subdomain", Text, nullable=False, unique=True),
+    _required("created_at"),
+    _required("updated_at"),
+)
+
+users = _table(
+    "users",
+    Column("id", WHOLE, primary_key=True, autoincrement=False),
+    _required("name"),
+    _required("email"),
+    _required("role_level"),
+    _required("created_at"),
+)
+
+keys = _table(
+    "keys",
+    Column("id", WHOLE, primary_key=True, autoincrement=False),
+    _number("user_id", ForeignKey("users.id")),
+    _required("name"),
+    Column("client_id", Text, nullable=False, unique=True),
+    _required("secret_hash"),
+    _number("all_sites"),
+    # Names of permissions, separated by a space; an asterisk for all, those to come included.
+    _required("permissions"),
+    _required("created_at"),
+)
+
+key_sites = _table(
+    "key_sites",
+    _number("site_id", ForeignKey("sites.id")),
+    _number("key_id", ForeignKey("keys.id", ondelete="CASCADE")),
+    PrimaryKeyConstraint("site_id", "key_id"),
+    Index("key_sites_by_key", "key_id"),
+)
+
+# A pair of an access and a refresh token; a used refresh token is null. Only hashes are kept.
+tokens = _table(
+    "tokens",
+    Column("access_hash", Text, primary_key=True),
+    Column("refresh_hash", Text, nullable=True, unique=True),
+    _number("key_id", ForeignKey("keys.id", ondelete="CASCADE")),
+    _required("access_expires_at"),
+    _required("refresh_expires_at"),
+    Index("tokens_by_key", "key_id", "refresh_expires_at"),
+)
+
+contacts = _table(
+    "contacts",
+    _number("site_id", ForeignKey("sites.id")),
+    _number("id"),
+    _required("name"),
+    _required("email"),
+    Column("address_line_1", Text),
+    Column("address_line_2", Text),
+    Column("address_city", Text),
+    Column("address_country", Text),
+    Column("address_state", Text),
+    Column("address_zip", Text),
+    Column("phone_number", Text),
+    Column("business_number", Text),
+    _number("subscribed"),
+    Column("external_user_id", Text),
+    # A JSON object of the custom fields that have a value, by handle.
+    _required("custom"),
+    _required("created_at"),
+    _required("updated_at"),
+    # What is compared, sorted and searched: made by Python, compared as bytes by every engine.
+    _required("name_key"),
+    _required("email_key"),
+    PrimaryKeyConstraint("site_id", "id"),
+    UniqueConstraint("site_id", "email_key", name="contacts_email_once_in_a_site"),
+    Index("contacts_by_name", "site_id", "name_key", "id"),
+    # The default order of the contract: newest first, then id.
+    Index("contacts_by_age", "site_id", text("created_at DESC"), "id"),
+)
+
+# Kept beside the contacts, in their transactions: counting a large site would read all of its index.
+contact_counts = _table(
+    "contact_counts",
+    Column("site_id", WHOLE, ForeignKey("sites.id"), primary_key=True, autoincrement=False),
+    _number("contacts"),
+)
+
+consent_events = _table(
+    "consent_events",
+    _number("site_id"),
+    _number("id"),
+    _number("contact_id"),
+    _required("event"),
+    _required("source"),
+    _number("key_id"),
+    _required("occurred_at"),
+    PrimaryKeyConstraint("site_id", "id"),
+    ForeignKeyConstraint(["site_id", "contact_id"], ["contacts.site_id", "contacts.id"]),
+    CheckConstraint("event IN ('subscribed', 'unsubscribed')", name="consent_events_event"),
+    Index("consent_events_by_contact", "site_id", "contact_id", "id"),
+)
+
+# Who did what to which resource, by id alone; no foreign keys, for it outlives what it speaks of.
+audit_events = _table(
+    "audit_events",
+    _number("site_id"),
+    _number("id"),
+    _required("action"),
+    _number("resource_id"),
+    _number("key_id"),
+    _required("occurred_at"),
+    PrimaryKeyConstraint("site_id", "id"),
+)
+
+# The next id of each kind that nobody has leased yet; see ids.py.
+id_leases = _table(
+    "id_leases",
+    Column("kind", Text, primary_key=True),
+    _number("next_id"),
+)

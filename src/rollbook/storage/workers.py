@@ -1,0 +1,109 @@
+"""Threads that take what waits for the database, do it together, and answer all of it at once."""
+
+import asyncio
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from rollbook.storage.faults import Unavailable
+
+# What has waited so long is refused: its client has gone or will, and the newer ones still gain.
+LONGEST_WAIT_SECONDS = 10.0
+
+
+class Job(NamedTuple):
+    """An operation with its argument, and who waits for the outcome."""
+
+    operation: Callable[..., Any]
+    argument: Any
+    future: "asyncio.Future[Any]"
+    since: float
+
+
+Outcome = Any
+Work = Callable[[list[Job]], Sequence[Outcome]]
+
+
+class Queue:
+    """Jobs that wait; refuses more than it may hold, and takes none once it is closed."""
+
+    def __init__(self, limit: int) -> None:
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._limit = limit
+        self._closed = False
+
+    def __len__(self) -> int:
+        return self._jobs.qsize()
+
+    def submit(self, operation: Callable[..., Any], argument: Any) -> "asyncio.Future[Any]":
+        """Add a job and return the future of its outcome; raise Unavailable where too many wait."""
+        if self._closed or self._jobs.qsize() >= self._limit:
+            raise Unavailable("Too many requests wait for the database.")
+        future = asyncio.get_running_loop().create_future()
+        self._jobs.put(Job(operation, argument, future, time.monotonic()))
+        return future
+
+    def take(self, most: int) -> list[Job]:
+        """Wait for a job, then take those that wait beside it, `most` in all; empty means stop."""
+        job = self._jobs.get()
+        if job is None:
+            return []
+        jobs = [job]
+        while len(jobs) < most:
+            try:
+                job = self._jobs.get_nowait()
+            except queue.Empty:
+                break
+            if job is None:
+                # The end belongs to whoever takes next, after what came before it is done.
+                self._jobs.put(None)
+                break
+            jobs.append(job)
+        return jobs
+
+    def close(self, workers: int) -> None:
+        """Take no more jobs, and tell so many workers to stop once all that came before is done."""
+        self._closed = True
+        for _ in range(workers):
+            self._jobs.put(None)
+
+
+class Worker(threading.Thread):
+    """A thread that does the jobs of a queue, up to `most` of them together.
+
+    `work` gets the jobs and returns an outcome for each: a value, or an exception to be raised.
+    """
+
+    def __init__(self, name: str, jobs: Queue, most: int, work: Work) -> None:
+        super().__init__(name=name, daemon=True)
+        self._jobs = jobs
+        self._most = most
+        self._work = work
+
+    def run(self) -> None:
+        """Work until the queue ends."""
+        while jobs := self._jobs.take(self._most):
+            oldest = time.monotonic() - LONGEST_WAIT_SECONDS
+            late = [job for job in jobs if job.since < oldest]
+            if late:
+                jobs = [job for job in jobs if job.since >= oldest]
+                _answer(late, [Unavailable("The database did not get to it in time.")] * len(late))
+            if jobs:
+                _answer(jobs, self._work(jobs))
+
+
+def _answer(jobs: Sequence[Job], outcomes: Sequence[Outcome]) -> None:
+    # One call for all: waking the loop costs more than settling a future.
+    jobs[0].future.get_loop().call_soon_threadsafe(_settle, jobs, outcomes)
+
+
+def _settle(jobs: Sequence[Job], outcomes: Sequence[Outcome]) -> None:
+    for job, outcome in zip(jobs, outcomes, strict=True):
+        if job.future.done():
+            continue  # whoever waited has gone; what was committed stays
+        if isinstance(outcome, Exception):
+            job.future.set_exception(outcome)
+        else:
+            job.future.set_result(outcome)
