@@ -267,7 +267,8 @@ This database was empty. It has now a site and a key; note them, the secret is s
 Paste these lines into another terminal, one after the other: get a token, create, read, list.
 
 TOKEN=$(curl -sS -w '%{{stderr}}%{{http_code}}\n' {url}/v1/oauth/token -d grant_type=client_credentials \
--d client_id={key.client_id} -d client_secret={key.client_secret} | sed 's/.*"access_token":"\\([^"]*\\)".*/\\1/')
+-d client_id={key.client_id} \
+-d client_secret={key.client_secret} | sed 's/.*"access_token":"\\([^"]*\\)".*/\\1/')
 
 CONTACT=$(curl -sS -w '%{{stderr}}%{{http_code}}\n' {url}/v1/contacts -H "Authorization: Bearer $TOKEN" \
 -H 'Content-Type: application/vnd.api+json' -d '{{"data":{{"type":"contacts",\

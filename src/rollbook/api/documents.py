@@ -14,7 +14,7 @@ from rollbook.jsonapi.writing import (
     single_document,
 )
 from rollbook.observations import ParametersIgnored
-from rollbook.register.resource import OneAsked, PageAsked, one, page
+from rollbook.register.resource import OneAsked, PageAsked, is_short, one, page
 
 
 async def create(call: Call) -> Answer:
@@ -42,7 +42,8 @@ async def list_page(call: Call) -> Answer:
     resource, query = call.of, _query(call)
     call.caller.require(resource.view_permission)
     asked = PageAsked(resource, query, call.caller.sites, call.house.catalogue)
-    collection = await call.house.database.read(page, asked)
+    database = call.house.database
+    collection = database.glance(page, asked) if is_short(asked) else await database.read(page, asked)
     document = collection_document(
         resource.type,
         collection,
@@ -58,7 +59,7 @@ async def show(call: Call) -> Answer:
     """Answer one resource; one that the caller may not see is answered like an unknown id."""
     resource, query = call.of, _query(call)
     asked = OneAsked(resource, call.id, query.include, call.caller.sites, call.house.catalogue)
-    found = await call.house.database.read(one, asked)
+    found = call.house.database.glance(one, asked)
     if found is None:
         raise refuse(Refusal.NOT_FOUND)
     call.caller.require(resource.view_permission)

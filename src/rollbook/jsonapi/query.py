@@ -1,15 +1,18 @@
 """Turns a query string into a small immutable description of what is asked."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from urllib.parse import quote, unquote, unquote_plus
+from urllib.parse import quote, unquote_plus
 
 from rollbook.jsonapi.errors import Refusal, refuse
 from rollbook.jsonapi.resource import ResourceType
 
-# What may stand literally in a link: RFC 3986's unreserved and harmless reserved characters, and the
-# percent sign of what the client had encoded.
-LITERAL = "%-._~!$'()*,;:@/?=[]"
+# What may stand literally in a link: RFC 3986's unreserved and harmless reserved characters.
+LITERAL = "-._~!$'()*,;:@/?[]"
+# A parameter that needs no respelling, and one that needs no decoding.
+LINKABLE = re.compile(r"[A-Za-z0-9._~!$'()*,;:@/?\[\]-]+=[A-Za-z0-9._~!$'()*,;:@/?\[\]=-]*")
+ENCODED = re.compile(r"[%+\x80-\xff]")
 EVERY_FIELD: frozenset[str] | None = None
 
 
@@ -32,7 +35,7 @@ class Query:
 
     `filters` has (name, alternatives): a resource passes when one of the alternative texts matches it.
     `sort` has (field, descending). `fields` has the attributes asked for by type. `unknown` names the
-    parameters that mean nothing here. `pairs` is the query as sent, names decoded, values not.
+    parameters that mean nothing here. `pairs` has each parameter as sent: its name, and its text for a link.
     """
 
     page: Page
@@ -45,12 +48,12 @@ class Query:
 
     def link(self, url: str, page: int | None = None) -> str:
         """Return `url` with this query, for another page where one is given; brackets stay literal."""
-        pairs = self.pairs
-        if page is not None:
-            pairs = (*(pair for pair in pairs if pair[0] != "page[number]"), ("page[number]", str(page)))
-        if not pairs:
-            return url
-        return url + "?" + "&".join(f"{quote(name, safe=LITERAL)}={value}" for name, value in pairs)
+        if page is None:
+            texts = [text for _, text in self.pairs]
+        else:
+            texts = [text for name, text in self.pairs if name != "page[number]"]
+            texts.append(f"page[number]={page}")
+        return f"{url}?{'&'.join(texts)}" if texts else url
 
 
 def read_query(resource: ResourceType, query_string: bytes) -> Query:
@@ -59,10 +62,15 @@ def read_query(resource: ResourceType, query_string: bytes) -> Query:
     Nothing but an unknown include is an error: bad pages fall back to the default, unknown sorts, fields
     and parameters are ignored. Raises Refused for an unknown include.
     """
-    pairs = _pairs(query_string)
     texts: dict[str, str] = {}
-    for name, value in pairs:
-        text = unquote_plus(value)
+    pairs: list[tuple[str, str]] = []
+    for part in query_string.decode("latin-1").split("&"):
+        encoded, _, value = part.partition("=")
+        if not encoded:
+            continue
+        name = _decoded(encoded)
+        pairs.append((name, part if LINKABLE.fullmatch(part) else f"{_linkable(name)}={_respelt(value)}"))
+        text = _decoded(value)
         if name.endswith("[]"):
             name = name[:-2]
             text = f"{texts[name]},{text}" if name in texts else text
@@ -87,7 +95,7 @@ def read_query(resource: ResourceType, query_string: bytes) -> Query:
         fields=fields,
         include=_include(resource, texts.get("include", "")),
         unknown=tuple(unknown),
-        pairs=pairs,
+        pairs=tuple(pairs),
     )
 
 
@@ -96,21 +104,18 @@ def fields_of(query: Query, resource: ResourceType) -> frozenset[str] | None:
     return query.fields.get(resource.name, query.fields.get(resource.singular, EVERY_FIELD))
 
 
-def _pairs(query_string: bytes) -> tuple[tuple[str, str], ...]:
-    """Split a query into (decoded name, value still encoded but safe in a link)."""
-    pairs = []
-    for part in query_string.decode("latin-1").split("&"):
-        name, _, value = part.partition("=")
-        if name:
-            decoded = unquote(name.replace("+", " ")) if "%" in name or "+" in name else name
-            # A raw plus means a space in a query; spelt out, it survives whatever reads the link.
-            safe = value if value.isalnum() else _safe(value)
-            pairs.append((decoded, safe))
-    return tuple(pairs)
+def _decoded(text: str) -> str:
+    """Decode a name or a value of a query, whose bytes came as Latin-1."""
+    return unquote_plus(text.encode("latin-1")) if ENCODED.search(text) else text
 
 
-def _safe(value: str) -> str:
-    return quote(value.replace("+", "%20").encode("latin-1"), safe=LITERAL)
+def _linkable(text: str) -> str:
+    return quote(text, safe=LITERAL)
+
+
+def _respelt(value: str) -> str:
+    # A raw plus means a space in a query; spelt out, it survives whatever reads the link.
+    return quote(value.replace("+", "%20").encode("latin-1"), safe=LITERAL + "%")
 
 
 def _alternatives(text: str) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 JSON = Any  # a value that JSON can carry; mypy cannot check recursion in all the places that need it
 
@@ -80,7 +80,8 @@ class Filter:
 
     `values` turns the text of the query, for the sites asked about, into the values to bind, or None where
     the text says nothing; `condition` turns as many placeholders into what the storage understands. Two
-    filters of one name and as many values are one statement, so that each is built once.
+    filters of one name and as many values are one statement, so that each is built once. `selective` says
+    that an index finds the few that pass, and sorting these beats walking all in order.
     """
 
     name: str
@@ -88,9 +89,10 @@ class Filter:
     values: Callable[[str, tuple[int, ...]], Sequence[Any] | None]
     condition: Callable[[Sequence[Any]], Any]
     example: str = ""
+    selective: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ResourceType:
     """A resource type as JSON:API knows it; routes, parsing, writing and OpenAPI follow from it."""
 
@@ -120,6 +122,11 @@ class ResourceType:
         return {each.name: (place, each) for place, each in enumerate(flat) if each.on_create}
 
     @cached_property
+    def linked_names(self) -> tuple[tuple[str, str, bool], ...]:
+        """The relationships as (name, target type, linked), for those who write many."""
+        return tuple((each.name, each.target, each.linked) for each in self.relationships)
+
+    @cached_property
     def filters_by_name(self) -> dict[str, Filter]:
         """The filters by name."""
         return {each.name: each for each in self.filters}
@@ -130,8 +137,7 @@ class ResourceType:
         return {each.name: each for each in self.relationships if each.includable}
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """A stored resource, ready to be written.
 
     `linkage` has an id, None or a sequence of ids for each relationship of the type.
@@ -139,4 +145,4 @@ class Record:
 
     id: int
     attributes: dict[str, JSON]
-    linkage: Mapping[str, int | Sequence[int] | None] = field(default_factory=dict)
+    linkage: Mapping[str, int | Sequence[int] | None]

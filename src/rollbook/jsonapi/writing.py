@@ -30,20 +30,12 @@ def resource_object(
     written: dict[str, Any] = {"id": str(record.id), "type": resource.name, "attributes": attributes}
     if resource.relationships:
         base = f"{api_url}/{resource.name}/{record.id}/relationships/"
-        written["relationships"] = relationships = {}
-        for each in resource.relationships:
-            found = record.linkage[each.name]
-            data: Any
-            if isinstance(found, int):
-                data = {"id": str(found), "type": each.target}
-            elif found is None:
-                data = None
-            else:
-                data = [{"id": str(one), "type": each.target} for one in found]
-            if each.linked:
-                relationships[each.name] = {"data": data, "links": {"self": base + each.name}}
-            else:
-                relationships[each.name] = {"data": data}
+        written["relationships"] = {
+            name: {"data": _linkage(record.linkage[name], target), "links": {"self": base + name}}
+            if linked
+            else {"data": _linkage(record.linkage[name], target)}
+            for name, target, linked in resource.linked_names
+        }
     if resource.links:
         written["links"] = resource.links
     return written
@@ -95,6 +87,15 @@ def included_objects(
     ]
 
 
+def _linkage(found: int | Sequence[int] | None, target: str) -> Any:
+    """Return the resource linkage to what was found: null, one resource identifier, or a list of them."""
+    if found is None:
+        return None
+    if isinstance(found, int):
+        return {"id": str(found), "type": target}
+    return [{"id": str(each), "type": target} for each in found] if found else []
+
+
 def _last_page(page: Page, total: int) -> int:
     return max(1, -(-total // page.size))
 
@@ -102,7 +103,8 @@ def _last_page(page: Page, total: int) -> int:
 def _page_links(query: Query, url: str, total: int) -> dict[str, str]:
     """Return the links of a page; those that lead nowhere are absent."""
     page, last = query.page.number, _last_page(query.page, total)
-    links = {"self": query.link(url), "current": query.link(url)}
+    own = query.link(url)
+    links = {"self": own, "current": own}
     if page > 1:
         links["first"] = query.link(url, 1)
         links["prev"] = query.link(url, page - 1)

@@ -51,6 +51,7 @@ def _part_of(name: str, meaning: str, column: Any, needle: Any, example: str) ->
             dialects.has_grams(table.c.id, bound[0]) & dialects.contains(column, bound[1])
         ),
         example=example,
+        selective=True,
     )
 
 
@@ -88,6 +89,7 @@ FILTERS = (
         values=_search_values,
         condition=_search_condition,
         example="ines",
+        selective=True,
     ),
     Filter(
         "email",
@@ -95,6 +97,7 @@ FILTERS = (
         values=_emails,
         condition=lambda bound: table.c.email_key == bound[0],
         example="ines@example.test",
+        selective=True,
     ),
     Filter(
         "email_eq",
@@ -102,6 +105,7 @@ FILTERS = (
         values=_emails,
         condition=lambda bound: table.c.email_key == bound[0],
         example="ines@example.test",
+        selective=True,
     ),
     _part_of(
         "email_contains", "whose e-mail contains this, in any case", table.c.email, str.lower, "@example"
@@ -189,8 +193,10 @@ PLAIN = (
 )
 # The attributes before the custom fields, in the order of emission and of the columns.
 FIXED = ("name", "email", *PLAIN, "subscribed", "external_user_id")
-COLUMNS = tuple(table.c[name] for name in ("id", "site_id", *FIXED, "custom", "created_at", "updated_at"))
-SUBSCRIBED_AT, CUSTOM_AT = 2 + FIXED.index("subscribed"), 2 + len(FIXED)
+STAMPS = ("created_at", "updated_at")
+COLUMNS = tuple(table.c[name] for name in ("id", "site_id", *FIXED, *STAMPS, "custom"))
+NAMES = (*FIXED, *STAMPS)
+SUBSCRIBED_AT, STAMPS_AT = 2 + FIXED.index("subscribed"), 2 + len(FIXED)
 EMAIL_PLACE = TYPE.writable["email"][0]
 NO_CUSTOM = "{}"
 
@@ -216,8 +222,7 @@ existing_id = Statement(
 )
 add_contact = InsertRows(
     dialects.insert_or_skip(table, ["site_id", "email_key"]).returning(*COLUMNS),
-    ["site_id", "id", "name", "email", *PLAIN, "subscribed", "custom"]
-    + ["created_at", "updated_at", "name_key", "email_key"],
+    ["site_id", "id", "name", "email", *PLAIN, "subscribed", "custom", *STAMPS, "name_key", "email_key"],
 )
 add_grams = InsertRows(dialects.insert_grams(), ["rowid", "grams"])
 add_to_count = InsertRows(
@@ -320,11 +325,14 @@ def _taken(new: NewContact, contact_id: int) -> Problem:
 
 
 def _record(row: Row) -> Record:
-    attributes = dict(zip(FIXED, row[2:CUSTOM_AT], strict=True))
+    # The custom fields come last in a row: without them, the names fit what is before.
+    if row[-1] == NO_CUSTOM:
+        attributes = dict(zip(NAMES, row[2:-1], strict=True))
+    else:
+        attributes = dict(zip(FIXED, row[2:STAMPS_AT], strict=True))
+        attributes.update(orjson.loads(row[-1]))
+        attributes.update(zip(STAMPS, row[STAMPS_AT:-1], strict=True))
     attributes["subscribed"] = row[SUBSCRIBED_AT] == 1
-    if row[CUSTOM_AT] != NO_CUSTOM:
-        attributes.update(orjson.loads(row[CUSTOM_AT]))
-    attributes["created_at"], attributes["updated_at"] = row[-2], row[-1]
     return Record(row[0], attributes, {"customer": None, "site": row[1], "offers": (), "tags": ()})
 
 

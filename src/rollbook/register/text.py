@@ -12,8 +12,9 @@ from rollbook.storage import dialects
 # carries a mark instead, and every search looks at it.
 LONGEST_INDEXED = 1_000
 LONG_MARK = "long"
+LONGEST_GRAM = 3
 # The index narrows, the texts decide: so many grams of a needle narrow enough.
-MOST_GRAMS_ASKED = 48
+MOST_GRAMS_ASKED = 16
 
 
 def text_key(text: str) -> str:
@@ -82,10 +83,9 @@ def gram_query(sites: Iterable[int], *needles: str) -> str:
     alternatives: list[list[str]] = []
     for site_id in sites:
         for needle in dict.fromkeys(map(_indexable, needles)):
-            if len(needle) <= 3:
-                asked = {needle}
-            else:
-                asked = {needle[at : at + 3] for at in range(min(len(needle) - 2, MOST_GRAMS_ASKED))}
+            # Grams side by side cover the needle; those that overlap would read more and narrow little.
+            starts = [*range(0, len(needle) - LONGEST_GRAM, LONGEST_GRAM), max(0, len(needle) - LONGEST_GRAM)]
+            asked = {needle[start : start + LONGEST_GRAM] for start in starts[:MOST_GRAMS_ASKED]}
             alternatives.append([f"{site_id} {gram}" for gram in sorted(asked)])
         alternatives.append([f"{site_id} {LONG_MARK}"])
     return dialects.gram_query(alternatives)

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from rollbook.storage.faults import SchemaMismatch, StorageError, Unavailable
 from rollbook.storage.ids import Allotter
-from rollbook.storage.sqlite import SQLite
+from rollbook.storage.sqlite import CommitWatch, SQLite
 from rollbook.storage.statements import Connection
 from rollbook.storage.tables import REVISIONS
 from rollbook.storage.transactions import Snapshot, Transaction
@@ -54,7 +54,7 @@ class Database:
         self._writes: Queue | None = None
         self._reads: Queue | None = None
         self._memory: dict[tuple[Any, Any], Any] = {}
-        self._memory_version = -1
+        self._watch: CommitWatch | None = None
 
     # For one thread: the command line, the start of a server, tests.
 
@@ -115,7 +115,9 @@ class Database:
             with contextlib.suppress(Exception):
                 self.engine.checkpoint(self._writer)
             self._writer.close()
-        self._writer = self._glancer = None
+        if self._watch is not None:
+            self._watch.close()
+        self._writer = self._glancer = self._watch = None
         self._readers = []
         self.engine.unlock()
 
@@ -125,6 +127,7 @@ class Database:
         """Start the threads that read and write; as many jobs may wait for each."""
         connection = self._connection()
         self._glancer = self.engine.open_reader()
+        self._watch = self.engine.watch_commits()
         self._writes, self._reads = Queue(max_waiting), Queue(max_waiting)
         self._workers.append(
             Worker("writer", self._writes, MOST_WRITES_TOGETHER, lambda jobs: self._write(connection, jobs))
@@ -172,26 +175,35 @@ class Database:
         return outcome
 
     def remembered(self, operation: Callable[[Snapshot, In], Out | None], item: In) -> Out | None:
-        """Do a read of a few index look-ups at once, on the caller's thread.
+        """Do a `glance`, and remember its value until anybody, another process included, commits anything;
+        None is not remembered.
+        """
+        if self._watch is None:
+            raise Unavailable("The database is not started.")
+        if self._watch.has_changed() or len(self._memory) > MOST_REMEMBERED:
+            self._memory.clear()
+        known: Out | None = self._memory.get((operation, item))
+        if known is None:
+            known = self.glance(operation, item)
+            if known is not None:
+                self._memory[operation, item] = known
+        return known
 
-        Its value is remembered until anybody, another process included, commits anything; None is not.
+    def glance(self, operation: Callable[[Snapshot, In], Out], item: In) -> Out:
+        """Do a read of a few index look-ups at once, on the caller's thread: a change of threads costs
+        more than they do. Whatever may scan belongs to `read`.
         """
         connection = self._glancer
         if connection is None:
             raise Unavailable("The database is not started.")
         try:
-            version = self.engine.version_seen(connection)
-            if version != self._memory_version or len(self._memory) > MOST_REMEMBERED:
-                self._memory.clear()
-                self._memory_version = version
-            known: Out | None = self._memory.get((operation, item))
-            if known is None:
-                known = operation(Snapshot(connection, self.engine.dialect), item)
-                if known is not None:
-                    self._memory[operation, item] = known
+            connection.execute("BEGIN")
+            try:
+                return operation(Snapshot(connection, self.engine.dialect), item)
+            finally:
+                connection.execute("COMMIT")
         except Exception as error:
             raise self.engine.explained(error) from error
-        return known
 
     def ready(self) -> None:
         """Raise StorageError unless the database answers and its schema is the program's."""

@@ -16,8 +16,10 @@ from sqlalchemy import (
     select,
     table,
 )
+from sqlalchemy import UnaryExpression
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
+from sqlalchemy.sql.operators import custom_op
 
 SQLITE: Dialect = SQLiteDialect_pysqlite(paramstyle="qmark")
 
@@ -70,6 +72,11 @@ def gram_query(alternatives: list[list[str]]) -> str:
         "(" + " AND ".join('"' + token.replace('"', '""') + '"' for token in tokens) + ")"
         for tokens in alternatives
     )
+
+
+def sorted_last(column: ColumnElement[Any]) -> ColumnElement[Any]:
+    """Return a column to sort by that does not tempt the planner to walk an index in its order."""
+    return UnaryExpression(column, operator=custom_op("+"))
 
 
 def contains(column: Column[Any], needle: Any) -> ColumnElement[bool]:

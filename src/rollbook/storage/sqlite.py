@@ -1,6 +1,7 @@
 """SQLite: how its files are opened, locked, begun, committed and checkpointed."""
 
 import fcntl
+import mmap
 import os
 import sqlite3
 from collections.abc import Callable
@@ -20,6 +21,9 @@ READER_CACHE_KIB = 8_192
 CHECKPOINT_PAGES = 4_000
 
 Connect = Callable[[Path], Connection]
+
+# The first copy of the write-ahead log index's header.
+INDEX_HEADER_BYTES = 48
 
 # The primary result codes that pass by themselves or by an operator's hand: busy, locked, readonly,
 # interrupt, ioerr, full, cantopen, protocol.
@@ -153,9 +157,9 @@ class SQLite:
         """Carry the write-ahead log over into the file, and empty it."""
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
-    def version_seen(self, connection: Connection) -> int:
-        """Return a number that changes whenever another connection has committed."""
-        return int(_only(connection, "PRAGMA data_version"))
+    def watch_commits(self) -> "CommitWatch":
+        """Return a watch on everybody's commits; a connection must be open."""
+        return CommitWatch(self.path)
 
     def revision(self, connection: Connection) -> str | None:
         """Return the revision of the schema, or None where there is none yet."""
@@ -184,6 +188,36 @@ class SQLite:
         if isinstance(code, int) and code & 0xFF == sqlite3.SQLITE_NOTADB:
             return StorageError(f"{self.path} is not a SQLite database, or is damaged ({error}).")
         return error
+
+
+class CommitWatch:
+    """Tells whether anybody, another process included, has committed since one last looked.
+
+    It compares the header of the write-ahead log's index, which every commit changes and which SQLite
+    itself compares at the start of every read (https://sqlite.org/walformat.html, section 2.1). The pragma
+    `data_version` says the same, but costs a change of threads whenever another one waits to run.
+
+    The file stays open until `close`, which must come after the last connection's: closing it would end
+    the locks that this process holds on it (POSIX advisory locks belong to the process).
+    """
+
+    def __init__(self, database: Path) -> None:
+        self._file = database.with_name(database.name + "-shm").open("rb", buffering=0)
+        self._index = mmap.mmap(self._file.fileno(), INDEX_HEADER_BYTES, access=mmap.ACCESS_READ)
+        self._seen = b""
+
+    def has_changed(self) -> bool:
+        """Say whether there was a commit since the last call; yes at the first."""
+        header = self._index[:INDEX_HEADER_BYTES]
+        if header == self._seen:
+            return False
+        self._seen = header
+        return True
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._index.close()
+        self._file.close()
 
 
 def _only(connection: Connection, sql: str) -> Any:

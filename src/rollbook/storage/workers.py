@@ -31,19 +31,27 @@ class Queue:
 
     def __init__(self, limit: int) -> None:
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._of_this_turn: list[Job] = []
         self._limit = limit
         self._closed = False
 
-    def __len__(self) -> int:
-        return self._jobs.qsize()
-
     def submit(self, operation: Callable[..., Any], argument: Any) -> "asyncio.Future[Any]":
         """Add a job and return the future of its outcome; raise Unavailable where too many wait."""
-        if self._closed or self._jobs.qsize() >= self._limit:
+        if self._closed or self._jobs.qsize() + len(self._of_this_turn) >= self._limit:
             raise Unavailable("Too many requests wait for the database.")
-        future = asyncio.get_running_loop().create_future()
-        self._jobs.put(Job(operation, argument, future, time.monotonic()))
+        loop = asyncio.get_running_loop()
+        future = loop.create_future()
+        if not self._of_this_turn:
+            # Once the loop has heard all who speak now: waking a worker for each would have it and the
+            # loop take turns at the interpreter, which costs more than the work.
+            loop.call_soon(self._hand_over)
+        self._of_this_turn.append(Job(operation, argument, future, time.monotonic()))
         return future
+
+    def _hand_over(self) -> None:
+        jobs, self._of_this_turn = self._of_this_turn, []
+        for job in jobs:
+            self._jobs.put(job)
 
     def take(self, most: int) -> list[Job]:
         """Wait for a job, then take those that wait beside it, `most` in all; empty means stop."""
@@ -66,6 +74,7 @@ class Queue:
     def close(self, workers: int) -> None:
         """Take no more jobs, and tell so many workers to stop once all that came before is done."""
         self._closed = True
+        self._hand_over()
         for _ in range(workers):
             self._jobs.put(None)
 
