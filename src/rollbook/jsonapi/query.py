@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from urllib.parse import quote, unquote_plus
+from urllib.parse import quote, unquote_to_bytes
 
 from rollbook.jsonapi.errors import Refusal, refuse
 from rollbook.jsonapi.resource import ResourceType
@@ -106,7 +106,9 @@ def fields_of(query: Query, resource: ResourceType) -> frozenset[str] | None:
 
 def _decoded(text: str) -> str:
     """Decode a name or a value of a query, whose bytes came as Latin-1."""
-    return unquote_plus(text.encode("latin-1")) if ENCODED.search(text) else text
+    if not ENCODED.search(text):
+        return text
+    return unquote_to_bytes(text.replace("+", " ").encode("latin-1")).decode("utf-8", "replace")
 
 
 def _linkable(text: str) -> str:

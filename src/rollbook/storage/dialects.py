@@ -10,13 +10,13 @@ from sqlalchemy import (
     Insert,
     Integer,
     Table,
+    UnaryExpression,
     column,
     func,
     literal_column,
     select,
     table,
 )
-from sqlalchemy import UnaryExpression
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 from sqlalchemy.sql.operators import custom_op

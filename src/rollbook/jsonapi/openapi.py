@@ -1,0 +1,344 @@
+"""Describes resource types in OpenAPI 3.1: their schemas, parameters, examples and errors."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rollbook.jsonapi.errors import TITLES, Problem, Refusal, error_object
+from rollbook.jsonapi.resource import Attribute, AttributeFamily, Kind, Relationship, ResourceType
+
+MEDIA_TYPE = "application/vnd.api+json"
+
+STRING = {"type": "string"}
+LINK = {"type": "string", "format": "uri-reference"}
+IDENTIFIER_ID = {"type": "string", "pattern": "^[0-9]+$", "description": "A whole number below 2^53."}
+
+ERROR_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "required": ["errors"],
+    "properties": {
+        "errors": {
+            "type": "array",
+            "minItems": 1,
+            "items": {
+                "type": "object",
+                "required": ["status", "source", "title", "detail"],
+                "properties": {
+                    "status": STRING,
+                    "source": {
+                        "type": ["object", "null"],
+                        "properties": {"pointer": STRING, "parameter": STRING},
+                    },
+                    "title": STRING,
+                    "detail": {"type": ["string", "null"]},
+                    "links": {"type": "object", "properties": {"about": LINK}},
+                    "meta": {"type": "object"},
+                },
+            },
+        }
+    },
+}
+
+
+def reference(name: str) -> dict[str, Any]:
+    """Return a reference to a schema of the description."""
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def resource_schemas(resource: ResourceType) -> dict[str, Any]:
+    """Return the schemas of a resource type: its attributes, its object, its documents."""
+    name = resource.name
+    return {
+        f"{name}_attributes": _attributes_schema(resource),
+        f"{name}_resource": _resource_schema(resource),
+        f"{name}_document": {
+            "type": "object",
+            "required": ["data", "links"],
+            "properties": {
+                "data": reference(f"{name}_resource"),
+                "included": {"type": "array", "items": {"type": "object"}},
+                "links": {"type": "object", "properties": {"self": LINK, "current": LINK}},
+            },
+        },
+        f"{name}_collection": _collection_schema(name),
+    }
+
+
+def create_schema(resource: ResourceType) -> dict[str, Any]:
+    """Return the schema of the document that creates a resource of a type."""
+    properties, patterns, required = {}, {}, []
+    for each in resource.attributes:
+        if isinstance(each, AttributeFamily):
+            patterns[family_pattern(each)] = _writable_schema(each.each)
+        elif each.on_create:
+            properties[each.name] = _writable_schema(each)
+            required += [each.name] if each.required else []
+    related = [each for each in resource.relationships if each.required]
+    return {
+        "type": "object",
+        "required": ["data"],
+        "properties": {
+            "data": {
+                "type": "object",
+                "required": ["attributes", "relationships"],
+                "properties": {
+                    "type": {"const": resource.name},
+                    "attributes": {
+                        "type": "object",
+                        "required": required,
+                        "properties": properties,
+                        "patternProperties": patterns,
+                    },
+                    "relationships": {
+                        "type": "object",
+                        "required": [each.name for each in related],
+                        "properties": {
+                            each.name: {
+                                "type": "object",
+                                "required": ["data"],
+                                "properties": {"data": _identifier_schema(each.target)},
+                            }
+                            for each in related
+                        },
+                    },
+                },
+            }
+        },
+    }
+
+
+def create_example(resource: ResourceType, related_ids: dict[str, str]) -> dict[str, Any]:
+    """Return a document that creates a resource, with all attributes that can be given."""
+    attributes: dict[str, Any] = {}
+    for each in resource.attributes:
+        if isinstance(each, AttributeFamily):
+            attributes[f"{each.prefix}1"] = each.each.example
+        elif each.on_create:
+            attributes[each.name] = each.example
+    return {
+        "data": {
+            "type": resource.name,
+            "attributes": attributes,
+            "relationships": {
+                each.name: {"data": {"type": each.target, "id": related_ids.get(each.name, "1")}}
+                for each in resource.relationships
+                if each.required
+            },
+        }
+    }
+
+
+def resource_example(resource: ResourceType, related_ids: dict[str, str]) -> dict[str, Any]:
+    """Return a resource object as an answer has it."""
+    attributes: dict[str, Any] = {}
+    for each in resource.attributes:
+        if isinstance(each, AttributeFamily):
+            attributes[f"{each.prefix}1"] = each.each.example
+        else:
+            attributes[each.name] = each.example
+    relationships: dict[str, Any] = {}
+    for related in resource.relationships:
+        known = related_ids.get(related.name)
+        data: Any = [] if related.to_many else None
+        if known is not None and not related.to_many:
+            data = {"id": known, "type": related.target}
+        relationships[related.name] = {"data": data}
+    example: dict[str, Any] = {"id": resource.example_id, "type": resource.name, "attributes": attributes}
+    if relationships:
+        example["relationships"] = relationships
+    return example | ({"links": dict(resource.links)} if resource.links else {})
+
+
+def single_parameters(resource: ResourceType) -> list[dict[str, Any]]:
+    """Return the query parameters of one resource."""
+    parameters = [
+        query_parameter(
+            f"fields[{resource.name}]", "Attributes to answer, separated by commas; the rest is left out."
+        )
+    ]
+    if resource.includable:
+        names = ", ".join(resource.includable)
+        parameters.append(query_parameter("include", f"Related resources to include: any of {names}."))
+    return parameters
+
+
+def collection_parameters(resource: ResourceType) -> list[dict[str, Any]]:
+    """Return the query parameters of a collection: page, sort, filters and those of one resource."""
+    size = f"From 1 to {resource.page_cap}; a bad value counts as {resource.page_size}."
+    parameters = [
+        query_parameter("page[number]", "The page, from 1; a bad value counts as 1.", {"type": "integer"}),
+        query_parameter("page[size]", size, {"type": "integer"}),
+    ]
+    if resource.sorts:
+        default = f" The default is `{resource.default_sort or 'id'}`."
+        names = ", ".join(f"`{name}`" for name in resource.sorts)
+        parameters.append(
+            query_parameter(
+                "sort", f"Fields to sort by, separated by commas, a minus for descending: {names}.{default}"
+            )
+        )
+    for each in resource.filters:
+        parameter = query_parameter(f"filter[{each.name}]", f"Only {resource.name} {each.meaning}.")
+        parameters.append(parameter | ({"example": each.example} if each.example else {}))
+    return parameters + single_parameters(resource)
+
+
+def query_parameter(name: str, description: str, schema: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Return an optional parameter of the query string."""
+    return {"name": name, "in": "query", "description": description, "schema": schema or STRING}
+
+
+def error_responses(problems: Iterable[Problem], api_url: str) -> dict[str, Any]:
+    """Return a response for each status of the problems, with an example for each problem."""
+    by_status: dict[int, list[Problem]] = {}
+    for problem in problems:
+        by_status.setdefault(problem.status, []).append(problem)
+    return {
+        str(status): {
+            "description": TITLES[status],
+            "content": {
+                MEDIA_TYPE: {
+                    "schema": reference("errors"),
+                    "examples": {
+                        _example_name(problem): {"value": {"errors": [error_object(problem, api_url)]}}
+                        for problem in of_status
+                    },
+                }
+            },
+        }
+        for status, of_status in sorted(by_status.items())
+    }
+
+
+def content(schema: str, example: Any) -> dict[str, Any]:
+    """Return the content of a request or a response in JSON:API's media type."""
+    return {MEDIA_TYPE: {"schema": reference(schema), "example": example}}
+
+
+def family_pattern(family: AttributeFamily) -> str:
+    """Return the pattern of the names of a family's attributes; it does not count to the highest."""
+    return f"^{family.prefix}[1-9][0-9]*$"
+
+
+def _example_name(problem: Problem) -> str:
+    name = problem.refusal.name.lower()
+    return f"{name}_{problem.name}" if problem.name else name
+
+
+_KIND_SCHEMAS: dict[Kind, dict[str, Any]] = {
+    Kind.TEXT: {"type": "string"},
+    Kind.BOOLEAN: {"type": "boolean"},
+    Kind.INTEGER: {"type": "integer"},
+    Kind.TIMESTAMP: {"type": "string", "format": "date-time", "readOnly": True},
+}
+
+
+def _attribute_schema(attribute: Attribute) -> dict[str, Any]:
+    schema = dict(_KIND_SCHEMAS[attribute.kind])
+    if attribute.nullable:
+        schema["type"] = [schema["type"], "null"]
+    if attribute.description:
+        schema["description"] = attribute.description
+    return schema
+
+
+def _writable_schema(attribute: Attribute) -> dict[str, Any]:
+    """Return what a request may give for an attribute: more than what is answered."""
+    schema = _attribute_schema(attribute)
+    if attribute.kind is Kind.BOOLEAN:
+        return schema | {"type": ["boolean", "string", "integer", "null"], "enum": _BOOLEANS}
+    kinds = ["string", "integer"] if attribute.required else ["string", "integer", "null"]
+    schema["type"] = kinds
+    return schema | ({"minLength": 1} if attribute.required else {})
+
+
+_BOOLEANS: Sequence[Any] = [True, False, "true", "false", 1, 0, None]
+
+
+def _attributes_schema(resource: ResourceType) -> dict[str, Any]:
+    properties, patterns = {}, {}
+    for each in resource.attributes:
+        if isinstance(each, AttributeFamily):
+            patterns[family_pattern(each)] = _attribute_schema(each.each)
+        else:
+            properties[each.name] = _attribute_schema(each)
+    schema: dict[str, Any] = {"type": "object", "properties": properties}
+    return schema | ({"patternProperties": patterns} if patterns else {})
+
+
+def _resource_schema(resource: ResourceType) -> dict[str, Any]:
+    schema: dict[str, Any] = {
+        "type": "object",
+        "description": resource.description,
+        "required": ["id", "type", "attributes"],
+        "properties": {
+            "id": IDENTIFIER_ID,
+            "type": {"const": resource.name},
+            "attributes": reference(f"{resource.name}_attributes"),
+        },
+    }
+    if resource.relationships:
+        schema["required"].append("relationships")
+        schema["properties"]["relationships"] = {
+            "type": "object",
+            "properties": {each.name: _relationship_schema(each) for each in resource.relationships},
+        }
+    if resource.links:
+        schema["properties"]["links"] = {
+            "type": "object",
+            "properties": dict.fromkeys(resource.links, STRING),
+        }
+    return schema
+
+
+def _relationship_schema(relationship: Relationship) -> dict[str, Any]:
+    identifier = _identifier_schema(relationship.target)
+    data: dict[str, Any]
+    if relationship.to_many:
+        data = {"type": "array", "items": identifier}
+    elif relationship.required:
+        data = identifier
+    else:
+        data = {"anyOf": [identifier, {"type": "null"}]}
+    schema: dict[str, Any] = {"type": "object", "required": ["data"], "properties": {"data": data}}
+    if relationship.linked:
+        schema["properties"]["links"] = {"type": "object", "properties": {"self": LINK}}
+    return schema | ({"description": relationship.description} if relationship.description else {})
+
+
+def _identifier_schema(target: str) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "required": ["id", "type"],
+        "properties": {"id": IDENTIFIER_ID, "type": {"const": target}},
+    }
+
+
+def _collection_schema(name: str) -> dict[str, Any]:
+    counts = ("total", "total_count", "total_pages", "current_page")
+    return {
+        "type": "object",
+        "required": ["data", "links", "meta"],
+        "properties": {
+            "data": {"type": "array", "items": reference(f"{name}_resource")},
+            "included": {"type": "array", "items": {"type": "object"}},
+            "links": {
+                "type": "object",
+                "required": ["self", "current"],
+                "properties": dict.fromkeys(("self", "current", "first", "prev", "next", "last"), LINK),
+            },
+            "meta": {
+                "type": "object",
+                "required": list(counts),
+                "properties": {count: {"type": "integer", "minimum": 0} for count in counts},
+            },
+        },
+    }
+
+
+COMMON_PROBLEMS = (
+    Problem(Refusal.TOKEN_MISSING),
+    Problem(Refusal.TOKEN_INVALID),
+    Problem(Refusal.RATE_EXCEEDED),
+    Problem(Refusal.UNEXPECTED),
+    Problem(Refusal.UNAVAILABLE),
+)
