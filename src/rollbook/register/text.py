@@ -2,7 +2,6 @@
 
 import unicodedata
 from collections.abc import Iterable
-from itertools import pairwise
 
 import idna
 
@@ -12,7 +11,7 @@ from rollbook.storage import dialects
 # carries a mark instead, and every search looks at it.
 LONGEST_INDEXED = 1_000
 LONG_MARK = "long"
-LONGEST_GRAM = 3
+GRAM = 3
 # The index narrows, the texts decide: so many grams of a needle narrow enough.
 MOST_GRAMS_ASKED = 16
 
@@ -63,17 +62,16 @@ def is_email(email: str) -> bool:
 def grams(site_id: int, *texts: str) -> str:
     """Return the tokens that make a contact findable by any part of its texts, joined.
 
-    A token is a site and one to three characters that stand together; with the site in it, a search never
-    reads what belongs to another tenant.
+    A token is a site and the three characters at one place of a text, or what is left there at its end;
+    with the site in it, a search never reads what belongs to another tenant.
     """
     found: set[str] = set()
     for text in map(_indexable, texts):
         if len(text) > LONGEST_INDEXED:
             found.add(LONG_MARK)
             text = text[:LONGEST_INDEXED]
-        found.update(text)
-        found.update(map("".join, pairwise(text)))
         found.update(map("".join, zip(text, text[1:], text[2:], strict=False)))
+        found.update((text[-2:], text[-1:]))
     prefix = f"{site_id} "
     return prefix + f"{dialects.GRAM_SEPARATOR}{prefix}".join(found)
 
@@ -84,11 +82,12 @@ def gram_query(sites: Iterable[int], *needles: str) -> str:
     for site_id in sites:
         for needle in dict.fromkeys(map(_indexable, needles)):
             # Grams side by side cover the needle; those that overlap would read more and narrow little.
-            starts = [*range(0, len(needle) - LONGEST_GRAM, LONGEST_GRAM), max(0, len(needle) - LONGEST_GRAM)]
-            asked = {needle[start : start + LONGEST_GRAM] for start in starts[:MOST_GRAMS_ASKED]}
+            starts = [*range(0, len(needle) - GRAM, GRAM), max(0, len(needle) - GRAM)]
+            asked = {needle[start : start + GRAM] for start in starts[:MOST_GRAMS_ASKED]}
             alternatives.append([f"{site_id} {gram}" for gram in sorted(asked)])
         alternatives.append([f"{site_id} {LONG_MARK}"])
-    return dialects.gram_query(alternatives)
+    # What is shorter than a gram is the beginning of some.
+    return dialects.gram_query(alternatives, by_beginning=min(map(len, needles)) < GRAM)
 
 
 def _indexable(text: str) -> str:

@@ -4,7 +4,7 @@ import secrets
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import bindparam, delete, insert, or_, select, update
+from sqlalchemy import bindparam, delete, insert, null, or_, select, update
 
 from rollbook.register import keys
 from rollbook.register.callers import Caller
@@ -22,7 +22,7 @@ key_of_access_token = Statement(
 use_refresh_token = Statement(
     update(tokens)
     .where(tokens.c.refresh_hash == bindparam("hash"), tokens.c.refresh_expires_at > bindparam("moment"))
-    .values(refresh_hash=None)
+    .values(refresh_hash=null())
     .returning(tokens.c.key_id)
 )
 delete_pair = Statement(

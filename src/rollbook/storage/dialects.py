@@ -29,6 +29,9 @@ WHOLE = BigInteger().with_variant(Integer(), "sqlite")
 # Options of every table: SQLite would otherwise store any value in any column.
 STRICT: dict[str, Any] = {"sqlite_strict": True}
 
+# Options of tables whose rows are small and found by their primary key: one tree instead of two.
+NARROW: dict[str, Any] = STRICT | {"sqlite_with_rowid": False}
+
 # The separator of the tokens in an indexed text; a gram that contains one is indexed with a space instead.
 GRAM_SEPARATOR = "\x1f"
 
@@ -66,10 +69,11 @@ def has_grams(contact_id: Column[Any], query: Any) -> ColumnElement[bool]:
     return contact_id.in_(select(_search.c.rowid).where(matches))
 
 
-def gram_query(alternatives: list[list[str]]) -> str:
-    """Return the value for `has_grams`: any of the alternatives, of each all tokens."""
+def gram_query(alternatives: list[list[str]], by_beginning: bool) -> str:
+    """Return the value for `has_grams`: any of the alternatives, of each all tokens, or what begins so."""
+    end = '"*' if by_beginning else '"'
     return " OR ".join(
-        "(" + " AND ".join('"' + token.replace('"', '""') + '"' for token in tokens) + ")"
+        "(" + " AND ".join('"' + token.replace('"', '""') + end for token in tokens) + ")"
         for tokens in alternatives
     )
 

@@ -15,7 +15,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.schema import SchemaItem
 
-from rollbook.storage.dialects import STRICT, WHOLE
+from rollbook.storage.dialects import NARROW, STRICT, WHOLE
 
 # The revisions of the schema that this program knows, oldest first; the last is the one that it needs.
 REVISIONS = ("0001",)
@@ -25,6 +25,10 @@ metadata = MetaData()
 
 def _table(name: str, *parts: SchemaItem) -> Table:
     return Table(name, metadata, *parts, **STRICT)
+
+
+def _narrow_table(name: str, *parts: SchemaItem) -> Table:
+    return Table(name, metadata, *parts, **NARROW)
 
 
 def _required(name: str, *parts: ForeignKey) -> Column[object]:
@@ -69,7 +73,7 @@ keys = _table(
     _required("created_at"),
 )
 
-key_sites = _table(
+key_sites = _narrow_table(
     "key_sites",
     _number("site_id", ForeignKey("sites.id")),
     _number("key_id", ForeignKey("keys.id", ondelete="CASCADE")),
@@ -78,7 +82,7 @@ key_sites = _table(
 )
 
 # A pair of an access and a refresh token; a used refresh token is null. Only hashes are kept.
-tokens = _table(
+tokens = _narrow_table(
     "tokens",
     Column("access_hash", Text, primary_key=True),
     Column("refresh_hash", Text, nullable=True, unique=True),
@@ -119,13 +123,13 @@ contacts = _table(
 )
 
 # Kept beside the contacts, in their transactions: counting a large site would read all of its index.
-contact_counts = _table(
+contact_counts = _narrow_table(
     "contact_counts",
     Column("site_id", WHOLE, ForeignKey("sites.id"), primary_key=True, autoincrement=False),
     _number("contacts"),
 )
 
-consent_events = _table(
+consent_events = _narrow_table(
     "consent_events",
     _number("site_id"),
     _number("id"),
@@ -141,7 +145,7 @@ consent_events = _table(
 )
 
 # Who did what to which resource, by id alone; no foreign keys, for it outlives what it speaks of.
-audit_events = _table(
+audit_events = _narrow_table(
     "audit_events",
     _number("site_id"),
     _number("id"),
@@ -153,7 +157,7 @@ audit_events = _table(
 )
 
 # The next id of each kind that nobody has leased yet; see ids.py.
-id_leases = _table(
+id_leases = _narrow_table(
     "id_leases",
     Column("kind", Text, primary_key=True),
     _number("next_id"),

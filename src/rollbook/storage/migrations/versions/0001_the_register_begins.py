@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from rollbook.storage.dialects import CREATE_SEARCH_INDEX, STRICT, WHOLE
+from rollbook.storage.dialects import CREATE_SEARCH_INDEX, NARROW, STRICT, WHOLE
 
 revision = "0001"
 down_revision = None
@@ -29,14 +29,14 @@ def upgrade() -> None:
         sa.Column("key_id", WHOLE, nullable=False),
         sa.Column("occurred_at", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("site_id", "id"),
-        **STRICT,
+        **NARROW,
     )
     op.create_table(
         "id_leases",
         sa.Column("kind", sa.Text(), nullable=False),
         sa.Column("next_id", WHOLE, nullable=False),
         sa.PrimaryKeyConstraint("kind"),
-        **STRICT,
+        **NARROW,
     )
     op.create_table(
         "sites",
@@ -69,7 +69,7 @@ def upgrade() -> None:
             ["sites.id"],
         ),
         sa.PrimaryKeyConstraint("site_id"),
-        **STRICT,
+        **NARROW,
     )
     op.create_table(
         "contacts",
@@ -135,7 +135,7 @@ def upgrade() -> None:
             ["contacts.site_id", "contacts.id"],
         ),
         sa.PrimaryKeyConstraint("site_id", "id"),
-        **STRICT,
+        **NARROW,
     )
     op.create_index(
         "consent_events_by_contact", "consent_events", ["site_id", "contact_id", "id"], unique=False
@@ -150,7 +150,7 @@ def upgrade() -> None:
             ["sites.id"],
         ),
         sa.PrimaryKeyConstraint("site_id", "key_id"),
-        **STRICT,
+        **NARROW,
     )
     op.create_index("key_sites_by_key", "key_sites", ["key_id"], unique=False)
     op.create_table(
@@ -163,7 +163,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["key_id"], ["keys.id"], ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("access_hash"),
         sa.UniqueConstraint("refresh_hash"),
-        **STRICT,
+        **NARROW,
     )
     op.create_index("tokens_by_key", "tokens", ["key_id", "refresh_expires_at"], unique=False)
     op.execute(CREATE_SEARCH_INDEX)
