@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+
 from support import Reply, RunningServer, SiteWorld
 
 UNIQUE = itertools.count(1)

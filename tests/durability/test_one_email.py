@@ -39,7 +39,7 @@ def ask_at_once(server: RunningServer, site: SiteWorld, email: str, times: int) 
     for each in raw:
         each.sendall(request)
     answers: list[tuple[int, dict]] = []  # type: ignore[type-arg]
-    received = {each: b"" for each in raw}
+    received = dict.fromkeys(raw, b"")
     with selectors.DefaultSelector() as selector:
         for each in raw:
             selector.register(each, selectors.EVENT_READ)

@@ -68,11 +68,11 @@ class DroppingFile(apsw.VFSFile):
         self.disk = disk
         self.path = name.filename() if isinstance(name, apsw.URIFilename) else str(name)
 
-    def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802 - SQLite's name
+    def xWrite(self, data: bytes, offset: int) -> None:
         self.disk.write(self.path, offset, bytes(data))
         super().xWrite(data, offset)
 
-    def xSync(self, flags: int) -> None:  # noqa: N802 - SQLite's name
+    def xSync(self, flags: int) -> None:
         super().xSync(flags)
         self.disk.sync(self.path)
 
@@ -84,7 +84,7 @@ class DroppingVFS(apsw.VFS):
         self.disk = disk
         super().__init__(name, "")
 
-    def xOpen(self, name: Any, flags: list[int]) -> apsw.VFSFile:  # noqa: N802 - SQLite's name
+    def xOpen(self, name: Any, flags: list[int]) -> apsw.VFSFile:
         return DroppingFile(self.disk, name, flags)
 
 

@@ -66,6 +66,11 @@ class Protocol(HttpToolsProtocol):
             return True
         return None
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header; a trailer, which comes after a body, is none and is dropped (RFC 9110, 6.5.1)."""
+        if self._in_head:
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
         """Begin the request, unless its head is too large."""
         size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
@@ -105,7 +110,9 @@ class Protocol(HttpToolsProtocol):
         status = refusal.value.status
         self._observe(ConnectionRefused(refusal.name.lower(), status))
         answering = self.cycle is not None and not self.cycle.response_complete
-        if not (answering and self.cycle.response_started):
+        # A request whose body is still coming may have had its answer: refused by its head alone.
+        answered = not self._in_head and self.cycle is not None and self.cycle.response_complete
+        if not answered and not (answering and self.cycle.response_started):
             body = orjson.dumps(error_document([Problem(refusal, words=tuple(words.items()))], ""))
             retry = b"" if retry_after is None else b"retry-after: %d\r\n" % retry_after
             head = b"content-type: application/vnd.api+json\r\nconnection: close\r\ncontent-length: %d\r\n"
