@@ -1,11 +1,13 @@
 """HTTP/1.1 by uvicorn and httptools, with what they leave out: deadlines and a limit for the head."""
 
 import asyncio
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sized
 from typing import Any
 
 import orjson
 from uvicorn.config import Config
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
@@ -14,10 +16,24 @@ from rollbook.observations import ConnectionRefused, Observe
 from rollbook.settings import Settings
 
 SWEEP_SECONDS = 0.5
+UPGRADE = re.compile(rb"\r\nupgrade:", re.IGNORECASE)
 
 
 class HeadTooLarge(Exception):
     """The head of a request is larger than the limit."""
+
+
+class Flow(FlowControl):
+    """Flow control that reads no further while pipelined requests wait: they would fill the memory."""
+
+    def __init__(self, transport: asyncio.Transport, waiting: Sized) -> None:
+        super().__init__(transport)
+        self._waiting = waiting
+
+    def resume_reading(self) -> None:
+        """Read on, unless requests wait."""
+        if not self._waiting:
+            super().resume_reading()
 
 
 class Protocol(HttpToolsProtocol):
@@ -43,6 +59,7 @@ class Protocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a connection, unless there are too many."""
         super().connection_made(transport)
+        self.flow = Flow(transport, self.pipeline)
         self.deadline = self.loop.time() + self._settings.header_seconds
         if len(self.connections) > self._settings.max_connections:
             self._refuse(Refusal.UNAVAILABLE, retry_after=1)
@@ -52,6 +69,8 @@ class Protocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         if self._in_head:
+            if b"pgrade" in data:
+                data = _without_upgrade(data)
             self._head_bytes += len(data)
             if self.deadline is None:
                 self.deadline = self.loop.time() + self._settings.header_seconds
@@ -87,6 +106,12 @@ class Protocol(HttpToolsProtocol):
         self._head_bytes = 0
         self.deadline = None
 
+    def _unsupported_upgrade_warning(self) -> None:
+        # The parser reads nothing behind such a request: it is the connection's last.
+        if self.cycle.response_complete:
+            self.transport.close()
+        self.cycle.keep_alive = False
+
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's words
         """Refuse what is not HTTP, or whose head is too large, in the words of the API."""
         if self._in_head and self._head_bytes > self._settings.max_header_bytes:
@@ -121,6 +146,15 @@ class Protocol(HttpToolsProtocol):
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         self.transport.close()
+
+
+def _without_upgrade(data: bytes) -> bytes:
+    """Return the bytes of a head with an offer of another protocol made a header of no meaning.
+
+    An offer may be ignored (RFC 9110, 7.8); left in, the parser would drop the body that follows.
+    """
+    head, end, rest = data.partition(b"\r\n\r\n")
+    return UPGRADE.sub(b"\r\nx-grade:", head) + end + rest
 
 
 async def sweep(state: ServerState) -> None:

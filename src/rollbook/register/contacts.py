@@ -1,11 +1,10 @@
 """Contacts: the people on one's sites, one per e-mail and site."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from sqlalchemy import bindparam, or_, select
+from sqlalchemy import bindparam, select
 
 from rollbook.jsonapi.errors import Problem, Refusal, Refused
 from rollbook.jsonapi.reading import BOOLEANS, Draft
@@ -46,7 +45,7 @@ def _part_of(name: str, meaning: str, column: Any, needle: Any, example: str) ->
     return Filter(
         name,
         meaning,
-        values=lambda value, sites: [text.gram_query(sites, needle(value)), needle(value)],
+        values=lambda value, sites: [text.gram_query(sites, (needle(value),)), needle(value)],
         condition=lambda bound: (
             dialects.has_grams(table.c.id, bound[0]) & dialects.contains(column, bound[1])
         ),
@@ -56,24 +55,8 @@ def _part_of(name: str, meaning: str, column: Any, needle: Any, example: str) ->
 
 
 def _search_values(value: str, sites: tuple[int, ...]) -> list[str] | None:
-    bound: list[str] = []
-    for token in value.split():
-        of_name, of_email = text.search_key(token), token.lower()
-        bound += [text.gram_query(sites, of_name, of_email), of_name, of_email]
-    return bound or None
-
-
-def _search_condition(bound: Sequence[Any]) -> Any:
-    conditions = []
-    for grams, of_name, of_email in zip(bound[::3], bound[1::3], bound[2::3], strict=True):
-        conditions.append(
-            dialects.has_grams(table.c.id, grams)
-            & or_(dialects.contains(table.c.name_key, of_name), dialects.contains(table.c.email, of_email))
-        )
-    condition = conditions[0]
-    for more in conditions[1:]:
-        condition &= more
-    return condition
+    words = [(text.text_key(word), word.lower()) for word in dict.fromkeys(value.split())]
+    return [text.gram_query(sites, *words), orjson.dumps(words).decode()] if words else None
 
 
 def _flags(value: str, _sites: tuple[int, ...]) -> list[int] | None:
@@ -87,7 +70,10 @@ FILTERS = (
         "search",
         "each of whose words, split at white space, is part of the name or the e-mail, in any case",
         values=_search_values,
-        condition=_search_condition,
+        condition=lambda bound: (
+            dialects.has_grams(table.c.id, bound[0])
+            & dialects.contains_all(table.c.name_key, table.c.email, bound[1])
+        ),
         example="ines",
         selective=True,
     ),
@@ -111,7 +97,7 @@ FILTERS = (
         "email_contains", "whose e-mail contains this, in any case", table.c.email, str.lower, "@example"
     ),
     _part_of(
-        "name_contains", "whose name contains this, in any case", table.c.name_key, text.search_key, "oka"
+        "name_contains", "whose name contains this, in any case", table.c.name_key, text.text_key, "oka"
     ),
     Filter(
         "subscribed",

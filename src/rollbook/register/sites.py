@@ -30,7 +30,7 @@ TYPE = ResourceType(
         Filter(
             "title_cont",
             "whose title contains this, in any case",
-            values=lambda value, _sites: [text.search_key(value)],
+            values=lambda value, _sites: [text.text_key(value)],
             condition=lambda bound: dialects.contains(table.c.title_key, bound[0]),
             example="harbour",
         ),

@@ -12,22 +12,39 @@ from rollbook.storage import dialects
 LONGEST_INDEXED = 1_000
 LONG_MARK = "long"
 GRAM = 3
+# No language puts so many marks on one letter.
+LONGEST_NORMALIZED = 256
 # The index narrows, the texts decide: so many grams of a needle narrow enough.
 MOST_GRAMS_ASKED = 16
+MOST_WORDS_ASKED = 8
+# A longer domain is no name that DNS could hold, and normalizing it could take long.
+LONGEST_DOMAIN = 253
 
 
 def text_key(text: str) -> str:
-    """Return the key of a text: trimmed, compatibility-composed (NFKC) and case-folded."""
-    return search_key(text.strip())
+    """Return the key of a text or of a part of one: compatibility-composed (NFKC) and case-folded.
 
-
-def search_key(text: str) -> str:
-    """Return the key of a part of a text, whose blanks at the ends count."""
+    It is not trimmed: a text is found by its blanks too, and so by the whole of it.
+    """
     if text.isascii():
         return text.lower()
-    folded = unicodedata.normalize("NFKC", text).casefold()
     # Folding can take a character apart again.
-    return unicodedata.normalize("NFKC", folded)
+    return _normalized(_normalized(text).casefold())
+
+
+def _normalized(text: str) -> str:
+    """Return a text in NFKC; a long one in pieces, since ordering marks takes the square of their number."""
+    if len(text) <= LONGEST_NORMALIZED:
+        return unicodedata.normalize("NFKC", text)
+    pieces = []
+    start = 0
+    while start < len(text):
+        end = start + LONGEST_NORMALIZED
+        while end < min(len(text), start + 2 * LONGEST_NORMALIZED) and unicodedata.combining(text[end]):
+            end += 1
+        pieces.append(unicodedata.normalize("NFKC", text[start:end]))
+        start = end
+    return "".join(pieces)
 
 
 def email_text(text: str) -> str:
@@ -41,6 +58,8 @@ def email_key(email: str) -> str:
     if email.isascii():
         return email
     local, at, domain = email.rpartition("@")
+    if len(domain) > LONGEST_DOMAIN:
+        return email
     try:
         return local + at + idna.encode(domain, uts46=True).decode("ascii")
     except idna.IDNAError:
@@ -76,18 +95,34 @@ def grams(site_id: int, *texts: str) -> str:
     return prefix + f"{dialects.GRAM_SEPARATOR}{prefix}".join(found)
 
 
-def gram_query(sites: Iterable[int], *needles: str) -> str:
-    """Return the question for contacts of these sites whose tokens could hold one of the needles."""
-    alternatives: list[list[str]] = []
-    for site_id in sites:
-        for needle in dict.fromkeys(map(_indexable, needles)):
-            # Grams side by side cover the needle; those that overlap would read more and narrow little.
-            starts = [*range(0, len(needle) - GRAM, GRAM), max(0, len(needle) - GRAM)]
-            asked = {needle[start : start + GRAM] for start in starts[:MOST_GRAMS_ASKED]}
-            alternatives.append([f"{site_id} {gram}" for gram in sorted(asked)])
-        alternatives.append([f"{site_id} {LONG_MARK}"])
+def gram_query(sites: Iterable[int], *words: tuple[str, ...]) -> str:
+    """Return the question for contacts of these sites whose tokens could hold every word.
+
+    A word is given as its spellings, one of which must be there.
+    """
+    spellings = {spelling for word in words for spelling in word}
     # What is shorter than a gram is the beginning of some.
-    return dialects.gram_query(alternatives, by_beginning=min(map(len, needles)) < GRAM)
+    by_beginning = any(len(spelling) < GRAM for spelling in spellings)
+    asked = [
+        sorted({tuple(_grams_asked(spelling)) for spelling in word}) for word in words[:MOST_WORDS_ASKED]
+    ]
+    return dialects.gram_query(
+        [
+            (
+                [[[f"{site} {gram}" for gram in each] for each in word] for word in asked],
+                f"{site} {LONG_MARK}",
+            )
+            for site in sites
+        ],
+        by_beginning,
+    )
+
+
+def _grams_asked(needle: str) -> list[str]:
+    """Return grams that stand side by side in a needle: those that overlap would narrow little more."""
+    needle = _indexable(needle)
+    starts = [*range(0, len(needle) - GRAM, GRAM), max(0, len(needle) - GRAM)]
+    return sorted({needle[start : start + GRAM] for start in starts[:MOST_GRAMS_ASKED]})
 
 
 def _indexable(text: str) -> str:

@@ -12,6 +12,7 @@ from sqlalchemy import (
     Table,
     UnaryExpression,
     column,
+    exists,
     func,
     literal_column,
     select,
@@ -69,12 +70,25 @@ def has_grams(contact_id: Column[Any], query: Any) -> ColumnElement[bool]:
     return contact_id.in_(select(_search.c.rowid).where(matches))
 
 
-def gram_query(alternatives: list[list[str]], by_beginning: bool) -> str:
-    """Return the value for `has_grams`: any of the alternatives, of each all tokens, or what begins so."""
+def gram_query(of_sites: list[tuple[list[list[list[str]]], str]], by_beginning: bool) -> str:
+    """Return the value for `has_grams`.
+
+    Each site asks for words, a word being alternatives of tokens that must be there together, or for one
+    token instead of them all. `by_beginning` asks for tokens that begin so.
+    """
     end = '"*' if by_beginning else '"'
+
+    def quoted(token: str) -> str:
+        return '"' + token.replace('"', '""') + end
+
+    def all_of(tokens: list[str]) -> str:
+        return "(" + " AND ".join(map(quoted, tokens)) + ")"
+
     return " OR ".join(
-        "(" + " AND ".join('"' + token.replace('"', '""') + end for token in tokens) + ")"
-        for tokens in alternatives
+        "("
+        + " AND ".join("(" + " OR ".join(map(all_of, word)) + ")" for word in words)
+        + f") OR {quoted(mark)}"
+        for words, mark in of_sites
     )
 
 
@@ -86,3 +100,15 @@ def sorted_last(column: ColumnElement[Any]) -> ColumnElement[Any]:
 def contains(column: Column[Any], needle: Any) -> ColumnElement[bool]:
     """Say that a text contains another, byte for byte."""
     return func.instr(column, needle) > 0
+
+
+def contains_all(first: Column[Any], second: Column[Any], words: Any) -> ColumnElement[bool]:
+    """Say that each word is part of one of two texts.
+
+    `words` is a JSON list with, for each word, what to look for in the first and in the second: one value,
+    so that a thousand words are no larger a statement than one.
+    """
+    each = func.json_each(words).table_valued("value")
+    of_first, of_second = (func.json_extract(each.c.value, f"$[{place}]") for place in (0, 1))
+    missing = ~contains(first, of_first) & ~contains(second, of_second)
+    return ~exists().select_from(each).where(missing)
