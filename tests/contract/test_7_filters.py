@@ -116,7 +116,7 @@ def _key_for(server: RunningServer, *seen: SiteWorld) -> str:
     [("title_cont", "ARBO", 1), ("subdomain_cont", "harb", 1), ("title_cont", "x", 0), ("title_cont", "", 1)],
 )
 def test_sites_are_found_by_parts_of_title_and_subdomain(
-    server: RunningServer, query: str, expected: int
+    server: RunningServer, name: str, value: str, expected: int
 ) -> None:
     site = server.new_site(title="Harbour Studio")
     assert site.client.get(f"/v1/sites?filter[{name}]={value}").json["meta"]["total"] == expected
