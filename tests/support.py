@@ -211,14 +211,14 @@ def start_server(database: Path, **environment: str) -> RunningServer:
         greeting += line
         if "rollbook keys create" in line or "page[size]=10" in line:
             break
-    found = re.search(r"serves (http://\S+?:(\d+))", greeting)
+    found = re.search(r"listens on \S+:(\d+)\.", greeting)
     if found is None:
         process.kill()
         process.wait()
         process.stdout.close()
         raise AssertionError(f"the server did not start: {greeting}{log.read_text()}")
     # The socket listens from now on or soon: connecting waits in its backlog until it does.
-    port = int(found[2])
+    port = int(found[1])
     server = RunningServer(f"http://127.0.0.1:{port}", port, database, process, greeting, log)
     wait_until(lambda: _answers(server), STARTUP_SECONDS)
     return server

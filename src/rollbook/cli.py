@@ -4,8 +4,7 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -74,7 +73,8 @@ def serve(settings: Settings) -> None:
         beginning = beginnings.begin(
             transaction, owner_name=settings.owner_name, owner_email=settings.owner_email
         )
-    _greet(settings.base_url(bound.getsockname()[1]), beginning)
+    host, port = bound.getsockname()[:2]
+    _greet(settings.base_url(port), f"{host}:{port}", beginning)
     serve(settings, database, bound, all_of(observers), describe, BEGAN)
 
 
@@ -248,16 +248,14 @@ def _metrics(settings: Settings) -> list[Observe]:
         ) from None
 
 
-def _greet(url: str, beginning: beginnings.Beginning | None) -> None:
-    say: Callable[[str], None] = partial(click.echo, err=False)
+def _greet(url: str, address: str, beginning: beginnings.Beginning | None) -> None:
+    click.echo(f"Rollbook {__version__} listens on {address}. The documentation is at {url}/docs")
     if beginning is None:
-        say(f"Rollbook {__version__} serves {url} (documentation: {url}/docs).")
-        say("Secrets are shown only when they are made; for a new key: rollbook keys create")
+        click.echo("Secrets are shown only when they are made; for a new key: rollbook keys create")
     else:
         key = beginning.key
-        say(
-            f"""Rollbook {__version__} serves {url} (documentation: {url}/docs).
-
+        click.echo(
+            f"""
 This database was empty. It has now a site and a key; note them, the secret is shown this once:
 
   site id        {beginning.site.id}

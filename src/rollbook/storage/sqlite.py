@@ -69,11 +69,12 @@ class SQLite:
         folder = self.path.parent
         try:
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
-        except FileNotFoundError:
-            raise StorageError(
-                f"The folder {folder} does not exist. Make it, or choose another file with ROLLBOOK_DATABASE."
-            ) from None
         except OSError as error:
+            if not folder.exists():
+                raise StorageError(
+                    f"The folder {folder} does not exist. Make it, or choose another file with "
+                    "ROLLBOOK_DATABASE."
+                ) from None
             raise StorageError(
                 f"The database file {self.path} cannot be opened for writing ({error.strerror}). "
                 "Check the owner and mode of the file and its folder, or choose another with "

@@ -1,0 +1,305 @@
+"""Proves what each command prints, makes and refuses."""
+
+import json
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from rollbook import __version__
+from rollbook.cli import main
+from rollbook.register.callers import PERMISSIONS
+from rollbook.settings import Settings
+from support import RunningServer, run_rollbook
+
+
+@pytest.fixture
+def rollbook(tmp_path: Path) -> Callable[..., "subprocess.CompletedProcess[str]"]:
+    """Run a command on a database of the test's own that has begun: an owner, a site, a key."""
+
+    def run(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+        url = {"ROLLBOOK_DATABASE": f"sqlite:///{tmp_path}/rollbook.db"}
+        return run_rollbook(*arguments, **(url | environment))
+
+    return run
+
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def document(done: "subprocess.CompletedProcess[str]") -> Any:
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def every_command(
+    group: click.Group, path: tuple[str, ...] = ()
+) -> list[tuple[tuple[str, ...], click.Command]]:
+    found: list[tuple[tuple[str, ...], click.Command]] = []
+    for name, command in group.commands.items():
+        found.append(((*path, name), command))
+        if isinstance(command, click.Group):
+            found += every_command(command, (*path, name))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("path", "command"),
+    every_command(main),
+    ids=lambda each: " ".join(each) if isinstance(each, tuple) else "",
+)
+def test_help_teaches(path: tuple[str, ...], command: click.Command) -> None:
+    assert command.help
+    for option in command.params:
+        assert not isinstance(option, click.Option) or option.help, option
+    output = CliRunner().invoke(main, [*path, "--help"]).output
+    assert "Usage: " in output
+    if not isinstance(command, click.Group):
+        documented = (Path(__file__).parents[2] / "docs" / "commands.md").read_text()
+        assert f"## rollbook {' '.join(path)}\n" in documented
+
+
+def test_the_main_help_names_all_commands() -> None:
+    done = run_rollbook("--help")
+    for name in main.commands:
+        assert f"  {name} " in done.stdout
+    assert "ROLLBOOK_DATABASE" in done.stdout
+
+
+def test_version_and_openapi(rollbook: Run) -> None:
+    assert rollbook("version").stdout == f"rollbook {__version__}\n"
+    assert document(rollbook("version", "--json")) == {"version": __version__}
+    described = document(rollbook("openapi", PORT="1234"))
+    assert described["openapi"] == "3.1.0"
+    assert described["servers"] == [{"url": "http://127.0.0.1:1234"}]
+
+
+def test_the_installed_script_is_the_same_program() -> None:
+    script = Path(sys.executable).with_name("rollbook")
+    done = subprocess.run([script, "version"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"rollbook {__version__}\n"
+
+
+def test_upgrade_makes_the_schema_once(rollbook: Run, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/rollbook.db"
+    assert rollbook("db", "upgrade").stdout == f"The schema of {url} is 0001 (it was none).\n"
+    assert rollbook("db", "upgrade").stdout == f"The schema of {url} is 0001 (it was 0001).\n"
+    assert rollbook("db", "check").stdout == f"{url} is whole.\n"
+
+
+def test_sites_are_made_and_listed(rollbook: Run) -> None:
+    assert document(rollbook("sites", "list", "--json")) == []
+    kept = document(rollbook("sites", "create", "--id", "123", "--title", "Harbour Studio", "--json"))
+    assert kept == {"id": "123", "title": "Harbour Studio", "subdomain": "harbour-studio"}
+    new = document(rollbook("sites", "create", "--title", "Harbour Studio", "--json"))
+    assert new["id"].startswith("2147")
+    assert new["subdomain"] == f"harbour-studio-{new['id']}"
+    plain = document(rollbook("sites", "create", "--json"))
+    assert plain["title"] == f"Site {plain['id']}"
+    named = document(rollbook("sites", "create", "--title", "日本", "--subdomain", "nihon", "--json"))
+    assert document(rollbook("sites", "list", "--json")) == [kept, new, plain, named]
+    table = rollbook("sites", "list").stdout.splitlines()
+    assert table[0].split() == ["id", "subdomain", "title"]
+    assert table[1].split() == ["123", "harbour-studio", "Harbour", "Studio"]
+    assert rollbook("sites", "create", "--id", "5").stdout == "Made the site 5: Site 5 (site-5).\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--id", "123"), "There is a site 123 already."),
+        (("--id", "0"), "The id 0 cannot be used"),
+        (("--id", str(2**53)), "cannot be used"),
+        (("--subdomain", "taken"), "The subdomain 'taken' is taken."),
+        (("--subdomain", "No Way"), "The subdomain 'No Way' cannot be used"),
+        (("--subdomain", ""), "The subdomain '' cannot be used"),
+    ],
+)
+def test_a_site_that_cannot_be_is_refused(rollbook: Run, options: tuple[str, str], words: str) -> None:
+    document(rollbook("sites", "create", "--id", "123", "--subdomain", "taken", "--json"))
+    refused = rollbook("sites", "create", *options)
+    assert refused.returncode == 1
+    assert words in refused.stderr
+    assert len(document(rollbook("sites", "list", "--json"))) == 1
+
+
+def test_ids_that_came_from_elsewhere_are_passed_over(rollbook: Run) -> None:
+    document(rollbook("sites", "create", "--id", "2147000001", "--json"))
+    assert document(rollbook("sites", "create", "--json"))["id"] == "2147000002"
+
+
+def test_a_key_needs_an_owner(rollbook: Run) -> None:
+    refused = rollbook("keys", "create")
+    assert refused.returncode == 1
+    assert "There is no owner yet. `rollbook serve` makes one" in refused.stderr
+
+
+def on(server: RunningServer, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    return run_rollbook(*arguments, ROLLBOOK_DATABASE=server.database_url)
+
+
+def test_keys_are_made_listed_rotated_and_deleted(serve: Callable[..., RunningServer]) -> None:
+    server = serve()
+    document(on(server, "sites", "create", "--id", "7", "--json"))
+    whole = document(on(server, "keys", "create", "--json"))
+    assert list(whole) == ["id", "name", "client_id", "client_secret", "sites", "permissions"]
+    assert (whole["name"], whole["sites"], whole["permissions"]) == (
+        "API key",
+        ["7", "123"],
+        list(PERMISSIONS),
+    )
+    part = document(
+        on(
+            server,
+            "keys",
+            "create",
+            "--name",
+            "Reader",
+            "--site",
+            "7",
+            "--permission",
+            "view:contacts",
+            "--json",
+        )
+    )
+    assert (part["sites"], part["permissions"]) == (["7"], ["view:contacts"])
+    listed = document(on(server, "keys", "list", "--json"))
+    assert [each["name"] for each in listed] == ["Owner", "API key", "Reader"]
+    assert all("client_secret" not in each for each in listed)
+    assert listed[2] == {name: value for name, value in part.items() if name != "client_secret"}
+    rotated = document(on(server, "keys", "rotate", part["id"], "--json"))
+    assert rotated["client_id"] == part["client_id"]
+    assert rotated["client_secret"] != part["client_secret"]
+    assert server.token(rotated["client_id"], rotated["client_secret"])
+    told = on(server, "keys", "rotate", part["client_id"]).stdout
+    assert "shown this once" in told
+    assert part["client_id"] in told
+    deleted = on(server, "keys", "delete", part["client_id"])
+    assert deleted.stdout == f"Deleted the key {part['id']}: Reader ({part['client_id']}).\n"
+    assert "Reader" not in on(server, "keys", "list").stdout
+    again = on(server, "keys", "delete", part["id"])
+    assert (again.returncode, "There is no key" in again.stderr) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        (("--site", "9"), 1, "There is no site 9."),
+        (("--permission", "fly"), 2, "'fly' is not one of"),
+        (("--site", "x"), 2, "x"),
+    ],
+)
+def test_a_key_that_cannot_be_is_refused(
+    server: RunningServer, options: tuple[str, str], code: int, words: str
+) -> None:
+    refused = on(server, "keys", "create", *options)
+    assert refused.returncode == code
+    assert words in refused.stderr
+
+
+def test_a_new_site_is_seen_at_once_by_a_key_that_sees_all(serve: Callable[..., RunningServer]) -> None:
+    server = serve()
+    key = document(on(server, "keys", "create", "--json"))
+    client = server.client(server.token(key["client_id"], key["client_secret"]))
+    assert [each["id"] for each in client.get("/v1/sites").json["data"]] == ["123"]
+    document(on(server, "sites", "create", "--id", "7", "--json"))
+    assert [each["id"] for each in client.get("/v1/sites").json["data"]] == ["7", "123"]
+
+
+DAMAGES = {
+    "UPDATE contact_counts SET contacts = 5": "counts: site 123 has 1 contacts, but 5 are noted",
+    "DELETE FROM consent_events": "is subscribed without a consent event",
+    "DELETE FROM keys": "foreign key: row",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_check_finds_damage(serve: Callable[..., RunningServer], damage: str) -> None:
+    server = serve()
+    key = document(on(server, "keys", "create", "--json"))
+    client = server.client(server.token(key["client_id"], key["client_secret"]))
+    site = {"site": {"data": {"type": "sites", "id": "123"}}}
+    made = client.post(
+        "/v1/contacts",
+        {"data": {"attributes": {"email": "a@b.c", "subscribed": True}, "relationships": site}},
+    )
+    assert made.status == 201
+    assert on(server, "db", "check").returncode == 0
+    connection = sqlite3.connect(server.database)
+    with connection:
+        connection.execute(damage)
+    connection.close()
+    found = on(server, "db", "check")
+    assert found.returncode == 1
+    assert DAMAGES[damage] in found.stdout
+    assert "restore a backup" in found.stderr
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("postgres://user:secret@host/db", "is not understood. Set ROLLBOOK_DATABASE to sqlite:///<path>"),
+        ("sqlite://", "is not understood"),
+        ("rollbook.db", "is not understood"),
+        ("sqlite:////nowhere/at/all/rollbook.db", "The folder /nowhere/at/all does not exist."),
+        ("sqlite:////proc/rollbook.db", "cannot be opened for writing"),
+        ("sqlite:////dev/null/rollbook.db", "cannot be opened for writing"),
+    ],
+)
+def test_a_database_that_cannot_be_used_is_refused_with_what_to_do(url: str, words: str) -> None:
+    for command in (["serve"], ["db", "upgrade"], ["sites", "list"]):
+        refused = run_rollbook(*command, PORT="0", ROLLBOOK_DATABASE=url)
+        assert refused.returncode == 1
+        assert words in refused.stderr
+        assert "ROLLBOOK_DATABASE" in refused.stderr
+        assert "secret" not in refused.stderr
+        assert "Traceback" not in refused.stderr
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("These are notes, not a database. " * 100)
+    refused = run_rollbook("sites", "list", ROLLBOOK_DATABASE=f"sqlite:///{tmp_path}/notes.txt")
+    assert refused.returncode == 1
+    assert "is not a SQLite database, or is damaged" in refused.stderr
+
+
+SETTINGS = {each.metadata["name"]: each for each in fields(Settings)}
+BAD_VALUES = {
+    "PORT": "80a", "ROLLBOOK_PUBLIC_URL": "crm.example.test", "ROLLBOOK_LOG_LEVEL": "loud", "ROLLBOOK_LOG_FORMAT": "x",
+    "ROLLBOOK_METRICS_PORT": "70000", "ROLLBOOK_RATE_LIMIT": "-1", "ROLLBOOK_MAX_BODY_BYTES": "1",
+    "ROLLBOOK_MAX_HEADER_BYTES": "x", "ROLLBOOK_MAX_CONNECTIONS": "0", "ROLLBOOK_MAX_WAITING": "0",
+    "ROLLBOOK_HEADER_SECONDS": "0", "ROLLBOOK_BODY_SECONDS": "1.5", "ROLLBOOK_IDLE_SECONDS": "٣",
+}  # fmt: skip
+ANY_TEXT = {"ROLLBOOK_DATABASE", "HOST", "ROLLBOOK_OWNER_NAME", "ROLLBOOK_OWNER_EMAIL"}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_every_setting_is_documented_and_refuses_what_it_cannot_use_by_name(name: str) -> None:
+    setting = SETTINGS[name]
+    line = f"| `{name}` | {f'`{setting.default}`' if setting.default != '' else 'none'} | {setting.metadata['meaning']} |"
+    assert line in (Path(__file__).parents[2] / "docs" / "settings.md").read_text()
+    assert (name in BAD_VALUES) != (name in ANY_TEXT)
+    if name in BAD_VALUES:
+        refused = run_rollbook("sites", "list", **{name: BAD_VALUES[name]})
+        assert refused.returncode == 1
+        assert f"{name} is {BAD_VALUES[name]!r}, but must" in refused.stderr
+
+
+def test_an_empty_setting_counts_as_absent() -> None:
+    assert Settings.read({"PORT": "", "HOST": ""}) == Settings()
+    assert Settings.read({"PORT": "81"}).port == 81
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [("0.0.0.0", "http://localhost:80"), ("::1", "http://[::1]:80"), ("10.1.2.3", "http://10.1.2.3:80")],
+)
+def test_the_base_url_follows_from_the_host(host: str, url: str) -> None:
+    assert Settings(host=host).base_url(80) == url
