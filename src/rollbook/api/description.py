@@ -112,7 +112,7 @@ def _of_resource(route: Route, resource: ResourceType, api_url: str) -> Operatio
         }
         created["headers"] = {"Location": {"description": "The new resource.", "schema": describe.LINK}}
         body = describe.create_example(resource, RELATED_IDS)
-        return _described(f"Create one of the {name}", name) | {
+        return _described(f"Create a {resource.singular}", name) | {
             "operationId": f"create_{name}",
             "requestBody": {"required": True, "content": describe.content(f"{name}_create", body)},
             "responses": {"201": created}
@@ -122,7 +122,7 @@ def _of_resource(route: Route, resource: ResourceType, api_url: str) -> Operatio
         parameter = {"name": "id", "in": "path", "required": True, "schema": describe.IDENTIFIER_ID}
         found = {"description": "Found.", "content": describe.content(f"{name}_document", example | links)}
         problems = [Problem(Refusal.NOT_FOUND), Problem(Refusal.INCLUDE_UNKNOWN, "nobody"), *common]
-        return _described(f"Show one of the {name}", name) | {
+        return _described(f"Show a {resource.singular}", name) | {
             "operationId": f"show_{name}",
             "parameters": [
                 parameter | {"example": resource.example_id},

@@ -34,8 +34,8 @@ def open_database(url: str) -> "Database":
     if scheme == "sqlite" and path:
         return Database(SQLite(Path(path)))
     raise StorageError(
-        f"The database URL, which begins with {scheme.partition(':')[0]!r}, is not understood. Set ROLLBOOK_DATABASE to "
-        "sqlite:///<path>, for example sqlite:///rollbook.db."
+        f"The database URL, which begins with {scheme.partition(':')[0]!r}, is not understood. Set "
+        "ROLLBOOK_DATABASE to sqlite:///<path>, for example sqlite:///rollbook.db."
     )
 
 
