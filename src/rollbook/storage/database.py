@@ -151,6 +151,9 @@ class Database:
             self._reads.close(READERS)
             for worker in self._workers:
                 await asyncio.to_thread(worker.join)
+            self._writes = self._reads = None
+            self._workers.clear()
+            self._memory.clear()
         self.close()
 
     async def write(
