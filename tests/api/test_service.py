@@ -18,7 +18,7 @@ from rollbook.api.routes import all_routes
 from rollbook.jsonapi.errors import TITLES, Refusal, Refused
 from rollbook.observations import RequestAnswered, RequestFailed, ServerStopped
 from rollbook.register.catalogue import RESOURCES
-from support import RunningServer, SiteWorld, run_rollbook
+from support import RunningServer, SiteWorld, run_rollbook, wait_until
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -99,11 +99,13 @@ def test_a_request_is_one_log_line_with_its_route_and_not_its_path(
 ) -> None:
     made = site.create(email="a@b.c").json["data"]["id"]
     site.client.get(f"/v1/contacts/{made}?filter[email]=secret@b.c", headers={"X-Request-Id": f"one-{made}"})
-    (line,) = [
-        each
-        for each in server.log_lines()
-        if each["event"] == "request_answered" and each["request_id"] == f"one-{made}"
-    ]
+
+    def lines() -> list[dict[str, Any]]:
+        answered = [each for each in server.log_lines() if each["event"] == "request_answered"]
+        return [each for each in answered if each["request_id"] == f"one-{made}"]
+
+    wait_until(lines, 10)
+    (line,) = lines()
     assert (line["method"], line["route"], line["status"], line["level"]) == (
         "GET",
         "/v1/contacts/{id}",

@@ -111,4 +111,4 @@ def contains_all(first: Column[Any], second: Column[Any], words: Any) -> ColumnE
     each = func.json_each(words).table_valued("value")
     of_first, of_second = (func.json_extract(each.c.value, f"$[{place}]") for place in (0, 1))
     missing = ~contains(first, of_first) & ~contains(second, of_second)
-    return ~exists().select_from(each).where(missing)
+    return ~exists(select(literal_column("1")).select_from(each).where(missing))
