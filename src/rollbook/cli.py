@@ -28,6 +28,12 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON d
 class Command(click.Group):
     """The group of all commands; says what is wrong in a sentence, and exits with 1."""
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Refuse arguments that are no text, whatever the command."""
+        if any("\ud800" <= letter <= "\udfff" for letter in "".join(args)):
+            raise click.UsageError("An argument is not text in UTF-8.")
+        return super().parse_args(ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; an error that a person can mend is told without a traceback."""
         try:
@@ -65,7 +71,7 @@ def serve(settings: Settings) -> None:
         bound = bind(settings.host, settings.port)
         database.engine.create_file()
         database.engine.lock_for_server()
-        observers += _metrics(settings)
+        observers += _metrics(settings, bound.getsockname()[1])
     except PortError as error:
         raise click.ClickException(str(error)) from None
     bring_up_to_date(database)
@@ -234,9 +240,11 @@ def _register(settings: Settings) -> Iterator[Database]:
         yield database
 
 
-def _metrics(settings: Settings) -> list[Observe]:
+def _metrics(settings: Settings, port: int) -> list[Observe]:
     if not settings.metrics_port:
         return []
+    if settings.metrics_port == port:
+        raise click.ClickException(f"ROLLBOOK_METRICS_PORT is {port}, the port of the API: choose another.")
     from rollbook.metrics import serve_metrics  # noqa: PLC0415 - off by default
 
     try:

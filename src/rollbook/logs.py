@@ -2,7 +2,6 @@
 
 import re
 import sys
-from dataclasses import asdict
 from typing import TextIO
 
 import orjson
@@ -24,10 +23,10 @@ def logger(level: str, style: str, stream: TextIO | None = None) -> Observe:
     if style == "auto":
         style = "color" if out.isatty() else "json"
     line = {"json": _json, "color": _color, "plain": _plain}[style]
-    least = LEVELS.index(level)
+    shown = frozenset(LEVELS[LEVELS.index(level) :])
 
     def observe(observation: Observation) -> None:
-        if LEVELS.index(observation.level) >= least:
+        if observation.level in shown:
             out.write(line(observation))
             out.flush()
 
@@ -35,13 +34,13 @@ def logger(level: str, style: str, stream: TextIO | None = None) -> Observe:
 
 
 def _json(observation: Observation) -> str:
-    fields = asdict(observation)
+    fields = observation._asdict()
     head = {"time": now(), "level": fields.pop("level"), "event": _event(observation)}
     return orjson.dumps(head | _rounded(fields)).decode() + "\n"
 
 
 def _plain(observation: Observation) -> str:
-    fields = asdict(observation)
+    fields = observation._asdict()
     level = fields.pop("level")
     said = " ".join(f"{name}={value}" for name, value in _rounded(fields).items())
     return f"{now()} {level:<7} {_event(observation)} {said}\n".replace(" \n", "\n")

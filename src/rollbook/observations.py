@@ -5,11 +5,10 @@ No observation has room for a body, a name, an address, a query value or a token
 
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class RequestAnswered:
+class RequestAnswered(NamedTuple):
     """A request was answered; `route` is its template, never its path."""
 
     method: str
@@ -20,18 +19,16 @@ class RequestAnswered:
     level: str = "info"
 
 
-@dataclass(frozen=True, slots=True)
-class ParametersIgnored:
+class ParametersIgnored(NamedTuple):
     """A query had so many parameters that mean nothing; their names are the client's, so none is kept."""
 
     route: str
-    count: int
+    parameters: int
     request_id: str
     level: str = "info"
 
 
-@dataclass(frozen=True, slots=True)
-class RequestFailed:
+class RequestFailed(NamedTuple):
     """A request met an error that nobody expected; `where` has the innermost frames, not the message."""
 
     route: str
@@ -50,8 +47,7 @@ class RequestFailed:
         return cls(route, type(error).__name__, where, request_id)
 
 
-@dataclass(frozen=True, slots=True)
-class StorageUnavailable:
+class StorageUnavailable(NamedTuple):
     """The database could not do what a request needs."""
 
     route: str
@@ -60,8 +56,7 @@ class StorageUnavailable:
     level: str = "warning"
 
 
-@dataclass(frozen=True, slots=True)
-class ConnectionRefused:
+class ConnectionRefused(NamedTuple):
     """A connection, or what it sent, was refused before it became a request."""
 
     reason: str
@@ -69,8 +64,7 @@ class ConnectionRefused:
     level: str = "warning"
 
 
-@dataclass(frozen=True, slots=True)
-class ServerStarted:
+class ServerStarted(NamedTuple):
     """The server answers from now on."""
 
     url: str
@@ -79,8 +73,7 @@ class ServerStarted:
     level: str = "info"
 
 
-@dataclass(frozen=True, slots=True)
-class ServerStopped:
+class ServerStopped(NamedTuple):
     """The server has finished what it had begun, and has closed its database."""
 
     level: str = "info"

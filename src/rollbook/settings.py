@@ -112,6 +112,8 @@ class Settings:
         for each in fields(cls):
             name = each.metadata["name"]
             if text := environ.get(name, ""):
+                if any("\ud800" <= letter <= "\udfff" for letter in text):
+                    raise SettingError(f"{name} is {text!r}, but must be text in UTF-8.")
                 values[each.name] = each.metadata["parse"](name, text)
         return cls(**values)
 

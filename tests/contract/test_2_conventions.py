@@ -230,7 +230,7 @@ def test_ignored_parameters_are_counted_in_the_log(server: RunningServer, site: 
         for each in server.log_lines()
         if each["event"] == "parameters_ignored" and each["request_id"] == f"ignored-{site.id}"
     ]
-    assert line["count"] == 2
+    assert line["parameters"] == 2
     assert "secret_word" not in server.log.read_text()
 
 

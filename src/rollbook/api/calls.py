@@ -1,8 +1,8 @@
 """What a handler is given: the request, who asks, and what the server works with."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from rollbook.api.http import Request
 from rollbook.observations import Observe
@@ -30,15 +30,14 @@ class House:
 NOBODY = Caller(0, 0, frozenset(), frozenset(), 0.0)
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """One request on its way to its handler; `id` is the last part of the path, where the route has one."""
 
     house: House
     request: Request
     resource: Resource | None = None
     id: str = ""
-    caller: Caller = field(default=NOBODY)
+    caller: Caller = NOBODY
     body: bytes = b""
 
     @property

@@ -43,7 +43,9 @@ async def list_page(call: Call) -> Answer:
     call.caller.require(resource.view_permission)
     asked = PageAsked(resource, query, call.caller.sites, call.house.catalogue)
     database = call.house.database
-    collection = database.glance(page, asked) if is_short(asked) else await database.read(page, asked)
+    collection = (
+        database.glance(page, asked, several=True) if is_short(asked) else await database.read(page, asked)
+    )
     document = collection_document(
         resource.type,
         collection,
@@ -59,7 +61,7 @@ async def show(call: Call) -> Answer:
     """Answer one resource; one that the caller may not see is answered like an unknown id."""
     resource, query = call.of, _query(call)
     asked = OneAsked(resource, call.id, query.include, call.caller.sites, call.house.catalogue)
-    found = call.house.database.glance(one, asked)
+    found = call.house.database.glance(one, asked, several=bool(query.include))
     if found is None:
         raise refuse(Refusal.NOT_FOUND)
     call.caller.require(resource.view_permission)

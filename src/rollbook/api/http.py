@@ -1,8 +1,7 @@
 """A request as it arrives and an answer as it leaves, whatever server carries them."""
 
 from collections.abc import Awaitable, Callable, MutableMapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -20,8 +19,7 @@ class ClientGone(Exception):
     """The client has closed the connection; nobody is left to be answered."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """An answer: a status, a media type (empty without a body), a body, further headers."""
 
     status: int

@@ -92,9 +92,11 @@ class Protocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Begin the request, unless its head is too large."""
-        size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
-        if size > self._settings.max_header_bytes:
-            raise HeadTooLarge
+        # What has come may be more than the head; only then are its parts worth counting.
+        if self._head_bytes > self._settings.max_header_bytes:
+            size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+            if size > self._settings.max_header_bytes:
+                raise HeadTooLarge
         self._in_head = False
         self.deadline = self.loop.time() + self._settings.body_seconds
         super().on_headers_complete()

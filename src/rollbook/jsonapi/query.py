@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 from urllib.parse import quote, unquote_to_bytes
 
 from rollbook.jsonapi.errors import Refusal, refuse
@@ -16,8 +16,7 @@ ENCODED = re.compile(r"[%+\x80-\xff]")
 EVERY_FIELD: frozenset[str] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(NamedTuple):
     """A page of a collection: its number, from 1, and its size."""
 
     number: int
@@ -29,8 +28,7 @@ class Page:
         return (self.number - 1) * self.size
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
+class Query(NamedTuple):
     """What a request asks of a resource or a collection.
 
     `filters` has (name, alternatives): a resource passes when one of the alternative texts matches it.
@@ -135,7 +133,8 @@ def _positive(text: str) -> int:
     """Return the number, or 0 for what is none; as large as an offset can be at most."""
     if not (text.isascii() and text.isdecimal()):
         return 0
-    return min(int(text[:16].lstrip("0") or "0"), 1 << 40) if len(text) <= 16 else 1 << 40
+    digits = text.lstrip("0")
+    return min(int(digits or "0"), 1 << 40) if len(digits) <= 16 else 1 << 40
 
 
 def _sort(resource: ResourceType, text: str) -> tuple[tuple[str, bool], ...]:

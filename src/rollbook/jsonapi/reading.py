@@ -1,7 +1,6 @@
 """Turns a request document into checked values, or into every problem that it has."""
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -14,8 +13,7 @@ BOOLEANS: dict[Any, bool] = {True: True, False: False, "true": True, "false": Fa
 ID_LIMIT = 1 << 53
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(NamedTuple):
     """A resource object that a client wants to be created.
 
     `related` has the id of each required relationship as sent; `attributes` the values that can be stored;

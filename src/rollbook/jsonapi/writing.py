@@ -1,15 +1,13 @@
 """Turns records into documents: linkage, included resources, sparse fieldsets, links and meta."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from rollbook.jsonapi.query import Page, Query, fields_of
 from rollbook.jsonapi.resource import Record, ResourceType
 
 
-@dataclass(frozen=True, slots=True)
-class Collection:
+class Collection(NamedTuple):
     """One page of records, the exact number of all that match, and what the page includes."""
 
     records: Sequence[Record]
@@ -30,12 +28,18 @@ def resource_object(
     written: dict[str, Any] = {"id": str(record.id), "type": resource.name, "attributes": attributes}
     if resource.relationships:
         base = f"{api_url}/{resource.name}/{record.id}/relationships/"
-        written["relationships"] = {
-            name: {"data": _linkage(record.linkage[name], target), "links": {"self": base + name}}
-            if linked
-            else {"data": _linkage(record.linkage[name], target)}
-            for name, target, linked in resource.linked_names
-        }
+        written["relationships"] = relationships = {}
+        for name, target, linked in resource.linked_names:
+            found = record.linkage[name]
+            data: Any = found
+            if isinstance(found, int):
+                data = {"id": str(found), "type": target}
+            elif found is not None:
+                data = [{"id": str(each), "type": target} for each in found] if found else []
+            if linked:
+                relationships[name] = {"data": data, "links": {"self": base + name}}
+            else:
+                relationships[name] = {"data": data}
     if resource.links:
         written["links"] = resource.links
     return written
@@ -85,15 +89,6 @@ def included_objects(
         for resource, records in compound
         for record in records
     ]
-
-
-def _linkage(found: int | Sequence[int] | None, target: str) -> Any:
-    """Return the resource linkage to what was found: null, one resource identifier, or a list of them."""
-    if found is None:
-        return None
-    if isinstance(found, int):
-        return {"id": str(found), "type": target}
-    return [{"id": str(each), "type": target} for each in found] if found else []
 
 
 def _last_page(page: Page, total: int) -> int:

@@ -3,14 +3,18 @@
 from sqlalchemy import exists, func, select
 
 from rollbook.storage.statements import Statement
-from rollbook.storage.tables import consent_events, contact_counts, contacts
+from rollbook.storage.tables import consent_events, contact_counts, contacts, sites
 from rollbook.storage.transactions import Snapshot
 
 _counted = select(contacts.c.site_id, func.count().label("contacts")).group_by(contacts.c.site_id).subquery()
 wrong_counts = Statement(
-    select(contact_counts.c.site_id, contact_counts.c.contacts, func.coalesce(_counted.c.contacts, 0))
-    .select_from(contact_counts.outerjoin(_counted, _counted.c.site_id == contact_counts.c.site_id))
-    .where(contact_counts.c.contacts != func.coalesce(_counted.c.contacts, 0))
+    select(sites.c.id, func.coalesce(contact_counts.c.contacts, 0), func.coalesce(_counted.c.contacts, 0))
+    .select_from(
+        sites.outerjoin(contact_counts, contact_counts.c.site_id == sites.c.id).outerjoin(
+            _counted, _counted.c.site_id == sites.c.id
+        )
+    )
+    .where(func.coalesce(contact_counts.c.contacts, 0) != func.coalesce(_counted.c.contacts, 0))
 )
 subscribed_without_event = Statement(
     select(contacts.c.site_id, contacts.c.id).where(

@@ -1,7 +1,6 @@
 """Contacts: the people on one's sites, one per e-mail and site."""
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 from sqlalchemy import bindparam, select
@@ -187,8 +186,7 @@ EMAIL_PLACE = TYPE.writable["email"][0]
 NO_CUSTOM = "{}"
 
 
-@dataclass(frozen=True, slots=True)
-class NewContact:
+class NewContact(NamedTuple):
     """A contact that is to be made: checked, with its keys, and with what is wrong with it."""
 
     caller: Caller

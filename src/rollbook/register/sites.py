@@ -1,5 +1,6 @@
 """Sites: where contacts belong; made by an operator, read by keys."""
 
+import itertools
 import re
 from typing import NamedTuple
 
@@ -124,5 +125,9 @@ def _free_id(transaction: Transaction) -> int:
 
 def _free_subdomain(transaction: Transaction, title: str, site_id: int) -> str:
     slug = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")[:40].strip("-") or f"site-{site_id}"
-    taken = transaction.row(site_with_subdomain, {"subdomain": slug})
-    return f"{slug}-{site_id}" if taken else slug
+    for free in itertools.chain(
+        (slug, f"{slug}-{site_id}"), map(f"{slug}-{site_id}-{{}}".format, itertools.count(2))
+    ):
+        if not transaction.row(site_with_subdomain, {"subdomain": free}):
+            break
+    return free

@@ -60,7 +60,10 @@ class Database:
 
     def revision(self) -> str | None:
         """Return the revision of the schema, or None for an empty database; raise where it is newer."""
-        found = self.engine.revision(self._connection())
+        try:
+            found = self.engine.revision(self._connection())
+        except Exception as error:
+            raise self.engine.explained(error) from error
         if found is not None and found not in REVISIONS:
             raise SchemaMismatch(
                 f"The database {self.engine.path} has the schema {found}, which is newer than this program "
@@ -90,11 +93,14 @@ class Database:
     def snapshot(self) -> Iterator[Snapshot]:
         """Open a consistent state of the register for reading."""
         connection = self._connection()
-        connection.execute("BEGIN")
         try:
-            yield Snapshot(connection, self.engine.dialect)
-        finally:
-            connection.execute("ROLLBACK")
+            connection.execute("BEGIN")
+            try:
+                yield Snapshot(connection, self.engine.dialect)
+            finally:
+                connection.execute("ROLLBACK")
+        except Exception as error:
+            raise self.engine.explained(error) from error
 
     def _connection(self) -> Connection:
         if self._writer is None:
@@ -104,7 +110,10 @@ class Database:
 
     def faults(self) -> list[str]:
         """Return what the engine's own checks find wrong; empty when all is well."""
-        return self.engine.faults(self._connection())
+        try:
+            return self.engine.faults(self._connection())
+        except Exception as error:
+            raise self.engine.explained(error) from error
 
     def close(self) -> None:
         """Close what `snapshot` and `transaction` used, and let go of the server's lock."""
@@ -187,19 +196,21 @@ class Database:
             self._memory.clear()
         known: Out | None = self._memory.get((operation, item))
         if known is None:
-            known = self.glance(operation, item)
+            known = self.glance(operation, item, several=True)
             if known is not None:
                 self._memory[operation, item] = known
         return known
 
-    def glance(self, operation: Callable[[Snapshot, In], Out], item: In) -> Out:
+    def glance(self, operation: Callable[[Snapshot, In], Out], item: In, *, several: bool = False) -> Out:
         """Do a read of a few index look-ups at once, on the caller's thread: a change of threads costs
-        more than they do. Whatever may scan belongs to `read`.
+        more than they do. Whatever may scan belongs to `read`. `several` statements see one state.
         """
         connection = self._glancer
         if connection is None:
             raise Unavailable("The database is not started.")
         try:
+            if not several:
+                return operation(Snapshot(connection, self.engine.dialect), item)
             connection.execute("BEGIN")
             try:
                 return operation(Snapshot(connection, self.engine.dialect), item)

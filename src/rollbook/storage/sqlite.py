@@ -186,8 +186,11 @@ class SQLite:
         code = getattr(error, "sqlite_errorcode", None) or getattr(error, "result", None)
         if isinstance(code, int) and code & 0xFF in PASSING_CODES:
             return Unavailable(f"The database {self.path} cannot be used now ({error}).")
-        if isinstance(code, int) and code & 0xFF == sqlite3.SQLITE_NOTADB:
-            return StorageError(f"{self.path} is not a SQLite database, or is damaged ({error}).")
+        if isinstance(code, int) and code & 0xFF in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
+            return StorageError(
+                f"{self.path} is not a SQLite database, or is damaged ({error}). Stop the server, keep a copy "
+                "of the file and its -wal, and restore a backup."
+            )
         return error
 
 
