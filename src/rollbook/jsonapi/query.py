@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import quote, unquote_to_bytes
 
@@ -60,6 +61,15 @@ def read_query(resource: ResourceType, query_string: bytes) -> Query:
     Nothing but an unknown include is an error: bad pages fall back to the default, unknown sorts, fields
     and parameters are ignored. Raises Refused for an unknown include.
     """
+    return _read(resource, query_string) if query_string else _nothing_asked(resource)
+
+
+@lru_cache(maxsize=256)
+def _nothing_asked(resource: ResourceType) -> Query:
+    return _read(resource, b"")
+
+
+def _read(resource: ResourceType, query_string: bytes) -> Query:
     texts: dict[str, str] = {}
     pairs: list[tuple[str, str]] = []
     for part in query_string.decode("latin-1").split("&"):

@@ -188,8 +188,8 @@ class SQLite:
             return Unavailable(f"The database {self.path} cannot be used now ({error}).")
         if isinstance(code, int) and code & 0xFF in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
             return StorageError(
-                f"{self.path} is not a SQLite database, or is damaged ({error}). Stop the server, keep a copy "
-                "of the file and its -wal, and restore a backup."
+                f"{self.path} is not a SQLite database, or is damaged ({error}). Stop the server, keep a "
+                "copy of the file and its -wal, and restore a backup."
             )
         return error
 
