@@ -19,8 +19,10 @@ wrong_counts = Statement(
 subscribed_without_event = Statement(
     select(contacts.c.site_id, contacts.c.id).where(
         contacts.c.subscribed == 1,
-        ~exists().where(
-            consent_events.c.site_id == contacts.c.site_id, consent_events.c.contact_id == contacts.c.id
+        ~exists(
+            select(consent_events.c.id).where(
+                consent_events.c.site_id == contacts.c.site_id, consent_events.c.contact_id == contacts.c.id
+            )
         ),
     )
 )

@@ -1,0 +1,191 @@
+"""Proves what lists find, that they see the asker's sites alone, and that a page costs a fixed number of statements."""
+
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from register.house import ask, caller, create, new, open_register, page, stored
+
+from rollbook.register import resource
+from rollbook.register.catalogue import RESOURCES
+from rollbook.register.text import email_text, text_key
+from rollbook.storage.database import Database
+
+NAMES = [
+    "Ines Okafor", "ines okafor", "Jörg Straße", "JORG STRASSE", "Jo\u0308rg", "李小龍", "李", "Σίσυφος", "ΣΊΣΥΦΟΣ",
+    "O'Brien", 'a"b', "100%", "under_score", "a\\b", "tab\there", "two  blanks", " edge ", "ﬁne", "fine", "🚢 boat",
+    "👩‍👩‍👧", "aaaa", "aaa", "aa", "A", "x\x1fy", "NULL", "İstanbul", "istanbul", "e\u0301clair", "éclair", "AND OR NOT",
+    "*", '"', "(", "long " * 400 + "end", "名" * 1500,
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+    """A register with people of many names on site 1, and the same on site 2."""
+    opened = open_register(tmp_path_factory.mktemp("people") / "rollbook.db")
+    for site in (1, 2):
+        create(opened, *(new(site, name=name, email=f"Person{at}@ex.test") for at, name in enumerate(NAMES)))
+    yield opened
+    opened.close()
+
+
+def found_names(database: Database, query: str, *sites: int) -> list[Any]:
+    collection, _ = page(database, f"page[size]=1000&{query}", caller(*sites))
+    assert collection.total == len(collection.records)
+    return sorted(record.attributes["name"] for record in collection.records)
+
+
+PARTS = st.one_of(
+    st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=4),
+    st.sampled_from(NAMES).flatmap(
+        lambda name: st.tuples(st.integers(0, len(name) - 1), st.integers(1, 12)).map(
+            lambda cut: name[cut[0] : cut[0] + cut[1]]
+        )
+    ),
+    st.sampled_from(NAMES).map(str.upper),
+)
+
+
+@given(part=PARTS)
+@settings(max_examples=150, deadline=None, print_blob=True)
+def test_a_part_of_a_name_finds_exactly_the_names_that_contain_it_in_any_case(
+    people: Database, part: str
+) -> None:
+    expected = sorted(name for name in NAMES if text_key(part) in text_key(name))
+    assert found_names(people, f"filter[name_contains]={quote(part)}", 1) == expected
+
+
+@given(parts=st.lists(PARTS, min_size=1, max_size=4))
+@settings(max_examples=150, deadline=None, print_blob=True)
+def test_a_search_finds_exactly_those_with_every_word_in_name_or_email(
+    people: Database, parts: list[str]
+) -> None:
+    words = " ".join(parts).split()
+    expected = sorted(
+        name
+        for at, name in enumerate(NAMES)
+        if all(text_key(word) in text_key(name) or word.lower() in f"person{at}@ex.test" for word in words)
+    )
+    assert found_names(people, f"filter[search]={quote(' '.join(parts))}", 1) == expected
+
+
+@pytest.mark.parametrize("part", ["PERSON1", "@ex.", "1", "n1@", "person12@ex.test", "nobody", "%", "_"])
+def test_a_part_of_an_email_finds_exactly_those_that_contain_it(people: Database, part: str) -> None:
+    expected = sorted(name for at, name in enumerate(NAMES) if part.lower() in f"person{at}@ex.test")
+    assert found_names(people, f"filter[email_contains]={quote(part)}", 1) == expected
+
+
+def test_a_page_costs_the_same_statements_whatever_its_size(people: Database) -> None:
+    for rest in ("", "&include=site", "&filter[search]=person", "&sort=name&filter[email_contains]=ex"):
+        costs = {page(people, f"page[size]={size}{rest}", caller(1, 2))[1] for size in (1, 2, 5, 20, 60)}
+        assert len(costs) == 1, (rest, costs)
+        # The rows, the number of all (of each site, where it is noted), the included sites.
+        assert costs.pop() <= 4
+    assert page(people, "page[size]=1000&include=site", caller(1, 2))[1] <= 4
+
+
+def test_a_list_of_an_asker_without_sites_costs_nothing(people: Database) -> None:
+    query = resource.PageAsked(RESOURCES["contacts"], read("page[size]=5"), frozenset(), RESOURCES)
+    with people.snapshot() as snapshot:
+        collection = resource.page(snapshot, query)
+        assert (list(collection.records), collection.total, snapshot.statements_run) == ([], 0, 0)
+
+
+def read(text: str) -> Any:
+    from rollbook.jsonapi.query import read_query  # noqa: PLC0415
+
+    return read_query(RESOURCES["contacts"].type, text.encode())
+
+
+@pytest.mark.parametrize(
+    ("seen", "asked", "sites"),
+    [
+        ((1, 2), "", {1, 2}), ((1, 2), "1", {1}), ((1, 2), "2,1", {1, 2}), ((1,), "2", set()), ((1,), "1,2", {1}),
+        ((1, 2), "x", set()), ((1, 2), "01", set()), ((1, 2), "1, 2", {1, 2}), ((1, 2, 3), "3", set()),
+    ],
+)  # fmt: skip
+def test_the_site_filter_never_shows_more_than_the_asker_sees(
+    people: Database, seen: tuple[int, ...], asked: str, sites: set[int]
+) -> None:
+    collection, _ = page(people, f"page[size]=1000&filter[site_id]={asked}", caller(*seen))
+    assert {record.linkage["site"] for record in collection.records} == sites
+    assert collection.total == len(NAMES) * len(sites)
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["", "filter[search]=person", "filter[email]=person3@ex.test", "filter[name_contains]=o", "filter[subscribed]=false",
+     "sort=name", "filter[email_contains]=1@ex", "filter[search]=l", "filter[name_contains]=long%20long"],
+)  # fmt: skip
+def test_no_filter_shows_what_another_site_has(people: Database, query: str) -> None:
+    collection, _ = page(people, f"page[size]=1000&{query}", caller(2))
+    assert {record.linkage["site"] for record in collection.records} == {2}
+
+
+@pytest.mark.parametrize("size", [1, 7, 30])
+@pytest.mark.parametrize("rest", ["", "&filter[search]=person", "&sort=-name", "&sort=email,-created_at"])
+def test_pages_have_everything_once_and_the_exact_total(people: Database, size: int, rest: str) -> None:
+    seen: list[int] = []
+    total = 2 * len(NAMES)
+    for number in range(1, -(-total // size) + 2):
+        collection, _ = page(people, f"page[number]={number}&page[size]={size}{rest}", caller(1, 2))
+        assert collection.total == total
+        seen += [record.id for record in collection.records]
+    assert sorted(seen) == sorted({each for (each,) in ask(people, "SELECT id FROM contacts")})
+
+
+def test_names_are_sorted_without_regard_to_case_and_equals_by_their_ids(database: Database) -> None:
+    names = ["beta", "Alpha", "BETA", "alpha", "Ünal", "unal", "Beta"]
+    made = create(database, *(new(email=f"a{at}@x.test", name=name) for at, name in enumerate(names)))
+    ids = {stored(answer).id: name for answer, name in zip(made, names, strict=True)}
+    ascending = [ids[record.id] for record in page(database, "sort=name")[0].records]
+    assert ascending == ["Alpha", "alpha", "beta", "BETA", "Beta", "unal", "Ünal"]
+    descending = [ids[record.id] for record in page(database, "sort=-name")[0].records]
+    assert descending == ["Ünal", "unal", "beta", "BETA", "Beta", "Alpha", "alpha"]
+
+
+def one(database: Database, which: str, *sites: int) -> Any:
+    asked = resource.OneAsked(RESOURCES["contacts"], which, ("site",), frozenset(sites), RESOURCES)
+    with database.snapshot() as snapshot:
+        return resource.one(snapshot, asked)
+
+
+def test_one_contact_is_shown_to_who_sees_its_site_and_is_unknown_to_all_others(database: Database) -> None:
+    (answer,) = create(database, new(1, email="a@x.test"))
+    number = str(stored(answer).id)
+    shown = one(database, number, 1, 2)
+    assert shown.records == [stored(answer)]
+    assert [(each.name, [record.id for record in records]) for each, records in shown.included] == [
+        ("sites", [1])
+    ]
+    assert one(database, number, 2, 3) is None
+    assert one(database, number) is None
+    for unknown in ("1", "0" + number, number + " ", "", "x", "-1", str(2**53), "٣"):
+        assert one(database, unknown, 1) is None
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [("filter[title_cont]=HARB", [1]), ("filter[subdomain_cont]=Reef", [2]), ("filter[title_cont]=%25", []), ("sort=-title", [2, 1])],
+)  # fmt: skip
+def test_sites_are_found_by_parts_in_any_case(database: Database, query: str, found: list[int]) -> None:
+    ask(
+        database,
+        "UPDATE sites SET title = 'Harbour', title_key = 'harbour', subdomain = 'harbour' WHERE id = 1",
+    )
+    ask(database, "UPDATE sites SET title = 'Reef', title_key = 'reef', subdomain = 'reef' WHERE id = 2")
+    collection, _ = page(database, query, caller(1, 2), of="sites")
+    assert [record.id for record in collection.records] == found
+
+
+def test_the_email_filter_is_exact_whatever_the_case_and_the_spelling_of_the_domain(
+    database: Database,
+) -> None:
+    create(database, new(email="ines+a@exämple.test", name="A"), new(email="ines@exämple.test", name="B"))
+    for sent in ("INES@EXÄMPLE.TEST", " ines@xn--exmple-cua.test ", "ines@exa\u0308mple.test"):
+        assert found_names(database, f"filter[email]={quote(sent)}", 1) == ["B"], email_text(sent)
+    assert found_names(database, "filter[email_eq]=ines+a@ex%C3%A4mple.test", 1) == ["A"]
+    assert found_names(database, "filter[email]=ines", 1) == []
