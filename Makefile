@@ -60,5 +60,5 @@ format: $(VENV)/dev.done ## Format the code and mend what can be mended
 .PHONY: lock
 lock: ## Pin requirements/*.in anew, with hashes (needs uv)
 	@for name in run dev; do uv pip compile --quiet --upgrade --universal --python-version 3.11 \
-		--generate-hashes --no-emit-index-url --custom-compile-command "make lock" \
+		--generate-hashes --custom-compile-command "make lock" \
 		requirements/$$name.in -o requirements/$$name.txt; done

@@ -55,3 +55,75 @@ def test_the_driver_and_transactions_stay_in_their_room(file: Path) -> None:
     if room in ("register", "jsonapi", "api"):
         assert "sqlite" not in text.lower()
     assert not re.search(r"select\s*\*", text, re.IGNORECASE)
+
+
+def imported(file: Path) -> set[str]:
+    """Return the first parts of the modules that a file imports, wherever in it."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {each.name.split(".")[0] for each in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add((node.module or "").split(".")[0])
+    return found
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(SOURCE)))
+def test_each_room_imports_no_more_than_its_work_needs(file: Path) -> None:
+    room = file.relative_to(SOURCE).parts[0]
+    talking = {"asyncio", "threading", "socket", "ssl", "http", "urllib", "smtplib", "subprocess", "uvicorn"}
+    if room == "register":
+        assert not imported(file) & talking
+    if room == "jsonapi":
+        assert not imported(file) & (
+            talking - {"urllib"} | {"sqlalchemy", "os", "pathlib", "time", "logging"}
+        )
+    if room != "storage":
+        assert not imported(file) & {"sqlite3", "pysqlite3", "alembic"}
+    if room not in ("storage", "register"):
+        assert "sqlalchemy" not in imported(file)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(SOURCE)))
+def test_only_storage_begins_and_ends_transactions(file: Path) -> None:
+    if file.relative_to(SOURCE).parts[0] == "storage":
+        return
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Attribute):
+            assert node.attr not in ("commit", "rollback", "begin_nested", "executescript")
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            assert not re.match(r"\s*(?:BEGIN|COMMIT|ROLLBACK|SAVEPOINT|PRAGMA)\b", node.value)
+
+
+TEXTS = [
+    *SOURCE.rglob("*.*"),
+    *(SOURCE.parents[1] / "docs").rglob("*.md"),
+    *(SOURCE.parents[1] / "examples").rglob("*.*"),
+    *SOURCE.parents[1].glob("*.md"),
+    SOURCE.parents[1] / "pyproject.toml",
+    SOURCE.parents[1] / "Makefile",
+]
+INVENTED = r"(?:[\w-]+\.)*(?:test|invalid|example(?:\.(?:com|org|net))?)"
+
+
+def test_no_machine_and_no_person_is_named() -> None:
+    for file in TEXTS:
+        if not file.is_file() or file.suffix in (".pyc", ".db"):
+            continue
+        text = file.read_text()
+        assert not re.search(r"(?<![\w:/.])/(?:home|root|Users|work)/", text), file
+        for domain in re.findall(r"[\w.+-]+@((?:[\w-]+\.)+[a-z]{2,})", text):
+            assert re.fullmatch(INVENTED, domain), (file, domain)
+
+
+def test_no_exception_is_caught_to_be_ignored() -> None:
+    for file in FILES:
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.ExceptHandler):
+                assert node.type is not None, f"{file}:{node.lineno} catches everything"
+                assert not all(isinstance(each, ast.Pass) for each in node.body), f"{file}:{node.lineno}"
+
+
+def test_nothing_is_left_to_be_done_later() -> None:
+    for file in FILES:
+        assert not re.search(r"\b(?:TODO|FIXME|XXX|HACK)\b", file.read_text()), file
