@@ -28,7 +28,7 @@ function make(name, attributes = {}, ...children) {
     else if (typeof value === "boolean") element.toggleAttribute(key, value);
     else if (value !== undefined && value !== null) element.setAttribute(key, value);
   }
-  element.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== ""));
+  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== ""));
   return element;
 }
 
