@@ -52,6 +52,10 @@ check: $(VENV)/dev.done ## Lint, format check, types, direction of imports
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
+.PHONY: docs
+docs: $(VENV)/dev.done ## Write the pages of docs/ that follow from declarations
+	@$(BIN)/python docs/make_tables.py
+
 .PHONY: format
 format: $(VENV)/dev.done ## Format the code and mend what can be mended
 	@$(BIN)/ruff format .

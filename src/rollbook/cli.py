@@ -13,7 +13,7 @@ import orjson
 from rollbook import __version__
 from rollbook.logs import logger
 from rollbook.observations import Observe, all_of
-from rollbook.register import beginnings, checks, keys, sites
+from rollbook.register import beginnings, checks, keys, sites, upkeep
 from rollbook.register.callers import PERMISSIONS
 from rollbook.settings import SettingError, Settings
 from rollbook.storage.database import Database, open_database
@@ -75,6 +75,7 @@ def serve(settings: Settings) -> None:
     except PortError as error:
         raise click.ClickException(str(error)) from None
     bring_up_to_date(database)
+    upkeep.finish(database)
     with database.transaction() as transaction:
         beginning = beginnings.begin(
             transaction, owner_name=settings.owner_name, owner_email=settings.owner_email
@@ -96,6 +97,7 @@ def upgrade_database(settings: Settings) -> None:
     with contextlib.closing(open_database(settings.database)) as database:
         before = database.revision()
         bring_up_to_date(database)
+        upkeep.finish(database)
         click.echo(f"The schema of {settings.database} is {database.revision()} (it was {before or 'none'}).")
 
 

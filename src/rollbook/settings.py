@@ -77,6 +77,12 @@ class Settings:
         _number(0, 1_000_000),
         "requests a minute for each token or address; 0 is off",
     )
+    strict: str = _setting(
+        "ROLLBOOK_STRICT",
+        "off",
+        _choice("on", "off"),
+        "on refuses unknown parameters and filters with 400, to find mistakes; off ignores them",
+    )
     max_body_bytes: int = _setting(
         "ROLLBOOK_MAX_BODY_BYTES", 1_048_576, _number(1_024, 1 << 30), "the largest request body, in bytes"
     )

@@ -1,7 +1,6 @@
 """Proves what each command prints, makes and refuses."""
 
 import json
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from rollbook import __version__
 from rollbook.cli import main
 from rollbook.register.callers import PERMISSIONS
 from rollbook.settings import Settings
+from rollbook.storage.sqlite import connect_with_driver
 from support import RunningServer, run_rollbook
 
 
@@ -89,8 +89,8 @@ def test_the_installed_script_is_the_same_program() -> None:
 
 def test_upgrade_makes_the_schema_once(rollbook: Run, tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/rollbook.db"
-    assert rollbook("db", "upgrade").stdout == f"The schema of {url} is 0001 (it was none).\n"
-    assert rollbook("db", "upgrade").stdout == f"The schema of {url} is 0001 (it was 0001).\n"
+    assert rollbook("db", "upgrade").stdout == f"The schema of {url} is 0002 (it was none).\n"
+    assert rollbook("db", "upgrade").stdout == f"The schema of {url} is 0002 (it was 0002).\n"
     assert rollbook("db", "check").stdout == f"{url} is whole.\n"
 
 
@@ -215,7 +215,8 @@ def test_a_new_site_is_seen_at_once_by_a_key_that_sees_all(serve: Callable[..., 
 
 DAMAGES = {
     "UPDATE contact_counts SET contacts = 5": "counts: site 123 has 1 contacts, but 5 are noted",
-    "DELETE FROM consent_events": "is subscribed without a consent event",
+    "DELETE FROM consent_events": "is subscribed, but its ledger says never subscribed",
+    "DELETE FROM contact_search": "is missing from the index",
     "DELETE FROM keys": "foreign key: row",
 }
 
@@ -232,9 +233,8 @@ def test_check_finds_damage(serve: Callable[..., RunningServer], damage: str) ->
     )
     assert made.status == 201
     assert on(server, "db", "check").returncode == 0
-    connection = sqlite3.connect(server.database)
-    with connection:
-        connection.execute(damage)
+    connection = connect_with_driver(server.database)
+    connection.execute(damage)
     connection.close()
     found = on(server, "db", "check")
     assert found.returncode == 1
@@ -275,7 +275,7 @@ BAD_VALUES = {
     "PORT": "80a", "ROLLBOOK_PUBLIC_URL": "crm.example.test", "ROLLBOOK_LOG_LEVEL": "loud", "ROLLBOOK_LOG_FORMAT": "x",
     "ROLLBOOK_METRICS_PORT": "70000", "ROLLBOOK_RATE_LIMIT": "-1", "ROLLBOOK_MAX_BODY_BYTES": "1",
     "ROLLBOOK_MAX_HEADER_BYTES": "x", "ROLLBOOK_MAX_CONNECTIONS": "0", "ROLLBOOK_MAX_WAITING": "0",
-    "ROLLBOOK_HEADER_SECONDS": "0", "ROLLBOOK_BODY_SECONDS": "1.5", "ROLLBOOK_IDLE_SECONDS": "٣",
+    "ROLLBOOK_HEADER_SECONDS": "0", "ROLLBOOK_BODY_SECONDS": "1.5", "ROLLBOOK_IDLE_SECONDS": "٣", "ROLLBOOK_STRICT": "yes",
 }  # fmt: skip
 ANY_TEXT = {"ROLLBOOK_DATABASE", "HOST", "ROLLBOOK_OWNER_NAME", "ROLLBOOK_OWNER_EMAIL"}
 

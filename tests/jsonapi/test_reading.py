@@ -16,12 +16,12 @@ HARBOUR = {"harbour": {"data": {"type": "harbours", "id": "3"}}}
 
 def draft_of(attributes: Any = None, relationships: Any = HARBOUR, **more: Any) -> Draft:
     data = {"attributes": attributes or {}, "relationships": relationships, **more}
-    return read_new_resource(BOATS, json.dumps({"data": data}).encode())
+    return read_new_resource(BOATS, {"data": data})
 
 
 def refusal_of(body: bytes) -> Problem:
     with pytest.raises(Refused) as refused:
-        read_new_resource(BOATS, body)
+        read_new_resource(BOATS, read_object(body))
     (problem,) = refused.value.problems
     return problem
 
@@ -57,7 +57,7 @@ def test_attributes_that_are_no_object_are_refused_before_the_relationships(attr
 @pytest.mark.parametrize("attributes", ["", '"attributes":null,', '"attributes":{},'])
 def test_missing_and_null_attributes_count_as_none_given(attributes: str) -> None:
     body = f'{{"data":{{{attributes}"relationships":{json.dumps(HARBOUR)}}}}}'.encode()
-    assert read_new_resource(BOATS, body).attributes == {}
+    assert read_new_resource(BOATS, read_object(body)).attributes == {}
 
 
 IDENTIFIER = {"type": "harbours", "id": "3"}

@@ -24,10 +24,10 @@ def test_a_family_has_its_members_in_the_order_of_their_numbers() -> None:
 
 
 def test_what_a_create_takes_has_its_place_in_the_order_of_emission() -> None:
-    ordered = sorted(BOATS.writable, key=lambda name: BOATS.writable[name][0])
+    ordered = sorted(BOATS.on_create, key=lambda name: BOATS.on_create[name][0])
     assert ordered == ["name", "home_port", "insured", *(f"flag_{number}" for number in range(1, 13))]
-    assert "launched_at" not in BOATS.writable
-    assert list(SAILORS.writable) == ["name"]
+    assert "launched_at" not in BOATS.on_create
+    assert list(SAILORS.on_create) == ["name"]
 
 
 def test_the_singular_is_the_name_without_its_s() -> None:

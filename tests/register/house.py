@@ -1,6 +1,5 @@
 """A register on a real file for the tests of its rules, and the callers who ask it."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -43,7 +42,7 @@ def new(site_id: int = 1, who: Caller | None = None, **attributes: Any) -> conta
             "relationships": {"site": {"data": {"type": "sites", "id": str(site_id)}}},
         }
     }
-    draft = read_new_resource(contacts.TYPE, json.dumps(document).encode())
+    draft = read_new_resource(contacts.RESOURCE.type, document)
     return contacts.prepare(who or caller(site_id), site_id, draft)
 
 

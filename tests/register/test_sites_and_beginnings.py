@@ -92,7 +92,7 @@ def test_an_empty_register_begins_with_site_123_an_owner_and_a_key_for_everythin
         owner = users.owner(snapshot)
         assert owner is not None
         user = users.user(snapshot, owner)
-        assert keys.rights(snapshot, begun.key.id)[0] == owner
+        assert keys.caller(snapshot, begun.key.id, 0.0).user_id == owner
     assert user == users.User(owner, "Mira Vance", "mira@example.test", "OWNER")
 
 
@@ -120,15 +120,17 @@ def faults(database: Database) -> list[str]:
     [
         ("UPDATE contact_counts SET contacts = 3 WHERE site_id = 1", "counts: site 1 has 2 contacts, but 3 are noted"),
         ("UPDATE contact_counts SET contacts = 1 WHERE site_id = 3", "counts: site 3 has 0 contacts, but 1 are noted"),
-        ("DELETE FROM contact_counts WHERE site_id = 1", "counts: site 1 has 2 contacts, but 0 are noted"),
-        ("DELETE FROM consent_events", "consent: contact {id} of site 1 is subscribed without a consent event"),
-        ("UPDATE consent_events SET site_id = 2", "consent: contact {id} of site 1 is subscribed without a consent event"),
+        ("UPDATE contact_counts SET subscribed = 2 WHERE site_id = 1", "counts: site 1 has 1 subscribed, but 2 are noted"),
+        ("UPDATE contact_counts SET never_subscribed = 0", "counts: site 1 has 1 never_subscribed, but 0 are noted"),
+        ("DELETE FROM consent_events", "consent: contact {id} of site 1 is subscribed, but its ledger says never subscribed"),
+        ("UPDATE consent_events SET event = 'unsubscribed'", "consent: contact {id} of site 1 is subscribed, but its ledger says unsubscribed"),
+        ("DELETE FROM contact_search WHERE rowid = {id}", "search: contact {id} of site 1 is missing from the index"),
     ],
 )  # fmt: skip
 def test_each_kind_of_damage_is_found_and_named(database: Database, damage: str, fault: str) -> None:
     first, _ = create(database, new(email="a@x.test", subscribed=True), new(email="b@x.test"))
     assert faults(database) == []
-    ask(database, damage)
+    ask(database, damage.format(id=stored(first).id))
     assert faults(database) == [fault.format(id=stored(first).id)]
 
 

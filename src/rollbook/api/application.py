@@ -6,7 +6,7 @@ import secrets
 import time
 from collections.abc import Mapping
 
-from rollbook.api import bearer
+from rollbook.api import bearer, documents, retries
 from rollbook.api.calls import NOBODY, Call, House
 from rollbook.api.http import Answer, ClientGone, Receive, Request, Scope, Send, json_answer
 from rollbook.api.limits import RateLimit
@@ -18,6 +18,8 @@ from rollbook.storage.faults import StorageError
 
 SENT_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 RETRY_SECONDS = 1
+# Answers whose length is none of theirs (RFC 9110, section 8.6).
+BODILESS = frozenset({204, 304})
 CHALLENGES: Mapping[Refusal, bytes] = {
     Refusal.TOKEN_MISSING: b"Bearer",
     Refusal.TOKEN_INVALID: b'Bearer error="invalid_token"',
@@ -51,9 +53,12 @@ class Application:
             body = await request.body(self._max_body_bytes)
             if route is None:
                 raise refuse(Refusal.NOT_FOUND)
-            return template, await route.handle(
-                Call(self._house, request, route.resource, last, caller, body)
-            )
+            call = Call(self._house, request, route.resource, last, caller, body)
+            if request.query and route.bearer and not route.asks:
+                documents.judge_parameters(call)
+            if route.writes:
+                return template, await retries.once(call, route.handle)
+            return template, await route.handle(call)
         except Refused as refused:
             return template, self._refusal(refused)
         except StorageError as error:
@@ -76,11 +81,9 @@ class Application:
             template, answer = await self.respond(request)
         except ClientGone:
             return
-        headers = [
-            (b"content-length", b"%d" % len(answer.body)),
-            (b"x-request-id", request.request_id.encode()),
-            *answer.headers,
-        ]
+        headers = [(b"x-request-id", request.request_id.encode()), *answer.headers]
+        if answer.status not in BODILESS:
+            headers.append((b"content-length", b"%d" % len(answer.body)))
         if answer.media_type:
             headers.append((b"content-type", answer.media_type))
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})

@@ -1,7 +1,7 @@
 """What a handler is given: the request, who asks, and what the server works with."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from rollbook.api.http import Request
@@ -13,13 +13,19 @@ from rollbook.storage.database import Database
 
 @dataclass(frozen=True, slots=True)
 class House:
-    """What every handler works with; `base_url` is the public one, without a trailing slash."""
+    """What every handler works with.
+
+    `base_url` is the public one, without a trailing slash; `strict` says that unknown parameters are
+    refused; `running` has the API key and idempotency key of each write that is under way.
+    """
 
     database: Database
     catalogue: Mapping[str, Resource]
     base_url: str
     observe: Observe
     describe: Callable[[], dict[str, Any]]
+    strict: bool = False
+    running: set[tuple[int, str]] = field(default_factory=set)
 
     @property
     def api_url(self) -> str:
@@ -30,8 +36,16 @@ class House:
 NOBODY = Caller(0, 0, frozenset(), frozenset(), 0.0)
 
 
+class Retry(NamedTuple):
+    """A write that may come again: its API key, its idempotency key, and the hash of its request."""
+
+    key_id: int
+    key: str
+    request_hash: str
+
+
 class Call(NamedTuple):
-    """One request on its way to its handler; `id` is the last part of the path, where the route has one."""
+    """One request on its way to its handler; `id` is the one in its path, where the route has one."""
 
     house: House
     request: Request
@@ -39,6 +53,7 @@ class Call(NamedTuple):
     id: str = ""
     caller: Caller = NOBODY
     body: bytes = b""
+    retry: Retry | None = None
 
     @property
     def of(self) -> Resource:

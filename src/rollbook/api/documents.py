@@ -1,11 +1,16 @@
-"""The handlers of every resource: list, show, create; what differs stands in the declarations."""
+"""The handlers of every resource: create, list, show, change, delete; what differs is in the declarations."""
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from rollbook.api import entity_tags
 from rollbook.api.calls import Call
-from rollbook.api.http import Answer, json_answer
-from rollbook.jsonapi.errors import Refusal, Refused, refuse
+from rollbook.api.http import Answer, json_answer, json_bytes
+from rollbook.api.retries import write
+from rollbook.jsonapi.errors import Problem, Refusal, Refused, refuse
 from rollbook.jsonapi.query import Query, fields_of, read_query
-from rollbook.jsonapi.reading import read_new_resource
-from rollbook.jsonapi.resource import Record
+from rollbook.jsonapi.reading import read_changed_resource, read_new_resource, read_object
+from rollbook.jsonapi.resource import Record, ResourceType
 from rollbook.jsonapi.writing import (
     Collection,
     collection_document,
@@ -14,33 +19,97 @@ from rollbook.jsonapi.writing import (
     single_document,
 )
 from rollbook.observations import ParametersIgnored
-from rollbook.register.resource import OneAsked, PageAsked, is_short, one, page
+from rollbook.register.resource import (
+    OneAsked,
+    PageAsked,
+    Resource,
+    changed_item,
+    is_short,
+    missing,
+    new_item,
+    one,
+    page,
+    removed_item,
+)
+from rollbook.storage.transactions import Snapshot
 
 
 async def create(call: Call) -> Answer:
-    """Create a resource in a site: 201, or the first stage of refusals that applies (contract 1.3)."""
-    resource, caller, database = call.of, call.caller, call.house.database
+    """Create a resource: 201, or the first stage of refusals that applies (contract 1.3)."""
+    resource = call.of
+    draft = read_new_resource(resource.type, read_object(call.body))
     if resource.creation is None:
         raise refuse(Refusal.NOT_FOUND)
-    draft = read_new_resource(resource.type, call.body)
-    site_id = caller.site(draft.related["site"])
-    caller.require(resource.creation.permission)
-    if draft.conflict is not None:
-        raise Refused(draft.conflict)
-    new = resource.creation.prepare(caller, site_id, draft)
+    new = new_item(resource, call.caller, draft)
     if new.problems:
-        raise Refused(*await database.read(resource.creation.all_problems, new))
-    record: Record = await database.write(resource.creation.create_many, new)
-    api_url = call.house.api_url
-    url = f"{api_url}/{resource.type.name}/{record.id}"
-    document = single_document(resource_object(resource.type, record, api_url), url)
-    return json_answer(201, document, headers=((b"location", url.encode()),))
+        raise Refused(*await call.house.database.read(resource.creation.all_problems, new))
+
+    def created(record: Record) -> Answer:
+        body = document_of(call, resource, record)
+        location = url_of(call, resource, record).encode()
+        return Answer(201, body, headers=((b"location", location), entity_tags.header(body)))
+
+    return await write(call, resource.creation.create_many, new, created)
 
 
 async def list_page(call: Call) -> Answer:
     """Answer a page of a collection."""
-    resource, query = call.of, _query(call)
+    query = query_of(call, call.of)
+    call.caller.require(call.of.view_permission)
+    return await answer_page(call, call.of, query)
+
+
+async def show(call: Call) -> Answer:
+    """Answer one resource; one that the caller may not see is answered like an unknown id."""
+    resource, query = call.of, query_of(call, call.of)
+    asked = OneAsked(resource, call.id, query.include, call.caller.sites, call.house.catalogue)
+    found = call.house.database.glance(one, asked, several=bool(query.include))
+    if found is None:
+        raise glance(call, lambda snapshot: missing(snapshot, resource, call.caller, call.id))
     call.caller.require(resource.view_permission)
+    record = found.records[0]
+    if not query.pairs:
+        body = tagged = document_of(call, resource, record)
+    else:
+        written = resource_object(resource.type, record, call.house.api_url, fields_of(query, resource.type))
+        url = query.link(url_of(call, resource, record))
+        body = json_bytes(single_document(written, url, _included(call, query, found)))
+        # What is included changes without the resource: such a document has a tag of its own.
+        tagged = body if query.include else document_of(call, resource, record)
+    return entity_tags.answer(call.request, body, tagged)
+
+
+async def change(call: Call) -> Answer:
+    """Change a resource: 200 with the whole of it, or the first stage of refusals that applies."""
+    resource = call.of
+    draft = read_changed_resource(resource.type, read_object(call.body), call.id)
+    if resource.change is None:
+        raise refuse(Refusal.NOT_FOUND)
+    if_match = entity_tags.if_match(call, resource)
+    item = glance(
+        call, lambda snapshot: changed_item(snapshot, resource, call.caller, call.id, draft, if_match)
+    )
+    if item.problems:
+        raise Refused(*await call.house.database.read(resource.change.all_problems, item))
+    return await write(call, resource.change.change_many, item, lambda record: shown(call, resource, record))
+
+
+async def remove(call: Call) -> Answer:
+    """Delete a resource: 200 with `{"data":{}}`."""
+    resource = call.of
+    if resource.removal is None:
+        raise refuse(Refusal.NOT_FOUND)
+    if_match = entity_tags.if_match(call, resource)
+    found = glance(call, lambda snapshot: removed_item(snapshot, resource, call.caller, call.id, if_match))
+    return await write(call, resource.removal.remove_many, found, lambda _nothing: json_answer(200, NO_DATA))
+
+
+NO_DATA: dict[str, Any] = {"data": {}}
+NO_RESOURCE = ResourceType("", "", ())
+
+
+async def answer_page(call: Call, resource: Resource, query: Query, path: str = "") -> Answer:
+    """Answer the page of a collection that a query asks for; `path` is where it is, below the API's URL."""
     asked = PageAsked(resource, query, call.caller.sites, call.house.catalogue)
     database = call.house.database
     collection = (
@@ -53,32 +122,66 @@ async def list_page(call: Call) -> Answer:
         call.house.api_url,
         fields_of(query, resource.type),
         _included(call, query, collection),
+        path,
     )
     return json_answer(200, document)
 
 
-async def show(call: Call) -> Answer:
-    """Answer one resource; one that the caller may not see is answered like an unknown id."""
-    resource, query = call.of, _query(call)
-    asked = OneAsked(resource, call.id, query.include, call.caller.sites, call.house.catalogue)
-    found = call.house.database.glance(one, asked, several=bool(query.include))
-    if found is None:
-        raise refuse(Refusal.NOT_FOUND)
-    call.caller.require(resource.view_permission)
-    api_url, record = call.house.api_url, found.records[0]
-    written = resource_object(resource.type, record, api_url, fields_of(query, resource.type))
-    url = query.link(f"{api_url}/{resource.type.name}/{record.id}")
-    return json_answer(200, single_document(written, url, _included(call, query, found)))
+def query_of(call: Call, resource: Resource) -> Query:
+    """Return what a request asks of a resource type.
 
-
-def _query(call: Call) -> Query:
-    query = read_query(call.of.type, call.request.query)
+    Raises Refused for an include that the caller may not view and, where the server is strict, for
+    parameters that mean nothing.
+    """
+    query = read_query(resource.type, call.request.query)
     if query.unknown:
-        call.house.observe(ParametersIgnored(call.of.type.name, len(query.unknown), call.request.request_id))
+        if call.house.strict:
+            raise Refused(*(Problem(Refusal.PARAMETER_UNKNOWN, name) for name in query.unknown))
+        call.house.observe(ParametersIgnored(resource.type.name, len(query.unknown), call.request.request_id))
+    for name in query.include:
+        target = call.house.catalogue.get(resource.type.includable[name].target)
+        if target is not None:
+            call.caller.require(target.view_permission)
     return query
 
 
-def _included(call: Call, query: Query, collection: Collection) -> list[dict[str, object]] | None:
+def judge_parameters(call: Call) -> None:
+    """Refuse, where the server is strict, every parameter of a call that takes none.
+
+    On relationships, pages and filters are ignored even then (contract 2.6).
+    """
+    if not call.house.strict:
+        return
+    names = [name for name, _ in read_query(NO_RESOURCE, call.request.query).pairs]
+    if "/relationships/" in call.request.path:
+        names = [name for name in names if not name.startswith(("page[", "filter["))]
+    if names:
+        raise Refused(*(Problem(Refusal.PARAMETER_UNKNOWN, name) for name in dict.fromkeys(names)))
+
+
+def document_of(call: Call, resource: Resource, record: Record) -> bytes:
+    """Return the document of one resource, whole, as a request without a query gets it."""
+    written = resource_object(resource.type, record, call.house.api_url)
+    return json_bytes(single_document(written, url_of(call, resource, record)))
+
+
+def shown(call: Call, resource: Resource, record: Record) -> Answer:
+    """Answer one resource, whole, with its entity tag."""
+    body = document_of(call, resource, record)
+    return Answer(200, body, headers=(entity_tags.header(body),))
+
+
+def url_of(call: Call, resource: Resource, record: Record) -> str:
+    """Return the URL of a resource."""
+    return f"{call.house.api_url}/{resource.type.name}/{record.id}"
+
+
+def glance(call: Call, look: Callable[[Snapshot], Any]) -> Any:
+    """Look the few things up that a request needs before it writes."""
+    return call.house.database.glance(lambda snapshot, _none: look(snapshot), None, several=True)
+
+
+def _included(call: Call, query: Query, collection: Collection) -> Sequence[dict[str, object]] | None:
     if not query.include:
         return None
     return included_objects(collection.included, query, call.house.api_url)

@@ -79,3 +79,8 @@ def json_answer(
 ) -> Answer:
     """Return the answer that carries a document."""
     return Answer(status, orjson.dumps(document), media_type, headers)
+
+
+def json_bytes(document: Any) -> bytes:
+    """Return a document as it is sent."""
+    return orjson.dumps(document)

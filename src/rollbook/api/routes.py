@@ -3,10 +3,12 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from rollbook.api import documents, oauth, service
+from rollbook.api import documents, oauth, operations, people, service
 from rollbook.api.calls import Call
 from rollbook.api.http import Answer
+from rollbook.register import consent, contacts
 from rollbook.register.resource import Resource
+from rollbook.register.tagging import Verb
 
 PREFIX = "/v1"
 # Published examples of the original use the second prefix too.
@@ -18,25 +20,56 @@ Handler = Callable[[Call], Awaitable[Answer]]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A method and a path template, and who handles it; without `bearer`, no token is asked for."""
+    """A method and a path template, and who handles it.
+
+    Without `bearer`, no token is asked for; what `writes` may carry an `Idempotency-Key`; `asks` says that
+    the handler judges the query itself.
+    """
 
     method: str
     template: str
     handle: Handler
     resource: Resource | None = None
     bearer: bool = True
+    writes: bool = False
+    asks: bool = False
 
 
 def routes_of(resource: Resource) -> list[Route]:
     """Return the routes that a resource's declaration asks for."""
     collection = f"{PREFIX}/{resource.type.name}"
+    single = collection + "/{id}"
     routes = [
-        Route("GET", collection, documents.list_page, resource),
-        Route("GET", collection + "/{id}", documents.show, resource),
+        Route("GET", collection, documents.list_page, resource, asks=True),
+        Route("GET", single, documents.show, resource, asks=True),
     ]
     if resource.creation is not None:
-        routes.append(Route("POST", collection, documents.create, resource))
+        routes.append(Route("POST", collection, documents.create, resource, writes=True))
+    if resource.change is not None:
+        routes.append(Route("PATCH", single, documents.change, resource, writes=True))
+    if resource.removal is not None:
+        routes.append(Route("DELETE", single, documents.remove, resource, writes=True))
     return routes
+
+
+def routes_of_people() -> list[Route]:
+    """Return what contacts have beyond a resource's routes."""
+    of = contacts.RESOURCE
+    single = f"{PREFIX}/{of.type.name}/{{id}}"
+    tags = single + "/relationships/tags"
+    return [
+        Route("GET", tags, people.show_tags, of),
+        Route("POST", tags, people.write_tags(Verb.ADD), of, writes=True),
+        Route("PATCH", tags, people.write_tags(Verb.REPLACE), of, writes=True),
+        Route("DELETE", tags, people.write_tags(Verb.REMOVE), of, writes=True),
+        Route("POST", f"{PREFIX}/{of.type.name}/upsert", people.upsert, of, writes=True),
+        Route("POST", f"{PREFIX}/{of.type.name}/batch", people.batch, of, writes=True),
+        Route("GET", single + "/consent_events", people.list_consent_events, consent.RESOURCE, asks=True),
+        Route("POST", single + "/merge", people.merge, of, writes=True),
+        Route("GET", single + "/export", people.export, of),
+        Route("POST", single + "/erase", people.erase, of, writes=True),
+        Route("POST", f"{PREFIX}/operations", operations.perform, writes=True),
+    ]
 
 
 def all_routes(resources: list[Resource]) -> list[Route]:
@@ -55,11 +88,11 @@ def all_routes(resources: list[Resource]) -> list[Route]:
     ]
     for resource in resources:
         routes.extend(routes_of(resource))
-    return routes
+    return routes + routes_of_people()
 
 
 class RouteTable:
-    """Finds the route of a request by two look-ups, whatever the number of routes."""
+    """Finds the route of a request by three look-ups at most, whatever the number of routes."""
 
     def __init__(self, routes: list[Route]) -> None:
         self._routes = {(route.method, route.template): route for route in routes}
@@ -74,7 +107,15 @@ class RouteTable:
         if route is not None:
             return route, ""
         head, _, last = path.rpartition("/")
-        return self._routes.get((method, head + "/{id}")), last
+        route = self._routes.get((method, head + "/{id}"))
+        if route is not None:
+            return route, last
+        # "", "v1", the collection, the id, what is below it
+        parts = path.split("/", 4)
+        if len(parts) < 5:
+            return None, ""
+        collection, id_, below = parts[2:]
+        return self._routes.get((method, f"{PREFIX}/{collection}/{{id}}/{below}")), id_
 
     @staticmethod
     def needs_bearer(route: Route | None, path: str) -> bool:

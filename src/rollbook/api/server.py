@@ -73,7 +73,7 @@ def serve(
     `began` is the `time.perf_counter()` of the program's start, for the line that says how long it took.
     """
     base_url = settings.base_url(bound.getsockname()[1])
-    house = House(database, RESOURCES, base_url, observe, lambda: describe(base_url))
+    house = House(database, RESOURCES, base_url, observe, lambda: describe(base_url), settings.strict == "on")
     _allow_connections(settings.max_connections)
     logging.getLogger("uvicorn").addHandler(logging.NullHandler())
     logging.getLogger("uvicorn").propagate = False

@@ -1,7 +1,7 @@
 """Refusals and their error objects: one table, one row for each reason to say no."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, NamedTuple
 
@@ -12,6 +12,7 @@ TITLES = {
     404: "Not Found",
     408: "Request Timeout",
     409: "Conflict",
+    412: "Precondition Failed",
     413: "Content Too Large",
     422: "Unprocessable Entity",
     429: "Too Many Requests",
@@ -28,6 +29,7 @@ class Row(NamedTuple):
     detail: str | None
     pointer: str | None = None
     parameter: str | None = None
+    header: str | None = None
 
 
 class Refusal(Enum):
@@ -44,18 +46,38 @@ class Refusal(Enum):
     DATA_NOT_OBJECT = Row(400, "Request body must contain a data object", "/data")
     ATTRIBUTES_NOT_OBJECT = Row(400, "Attributes must be an object", "/data/attributes")
     RELATIONSHIP_REQUIRED = Row(400, "{label} relationship is required", "/data/relationships/{name}")
+    DATA_NOT_ARRAY = Row(400, "Request body must contain a data array", "/data")
+    DATA_NOT_IDENTIFIER = Row(400, "Request body must contain a resource identifier", "/data")
+    ITEMS_OUT_OF_RANGE = Row(400, "Request body must contain 1 to {limit} {items}", "{where}")
+    OPERATION_NOT_UNDERSTOOD = Row(400, "{why}", "")
+    HEADER_NOT_USABLE = Row(400, "{name} must have 1 to 255 visible ASCII characters", header="{name}")
+    PARAMETER_UNKNOWN = Row(400, "{name} is not a supported parameter", parameter="{name}")
+    CURSOR_UNKNOWN = Row(400, "{name} is not a cursor of this collection and sort", parameter="{name}")
+    CURSORS_BOTH = Row(400, "page[after] and page[before] cannot be combined", parameter="page[before]")
     INCLUDE_UNKNOWN = Row(400, "{name} is not a supported include", parameter="include")
     NOT_FOUND = Row(404, "The requested resource could not be found")
     RELATED_NOT_FOUND = Row(404, "The requested resource could not be found", "/data/relationships/{name}")
     PERMISSION_MISSING = Row(403, "You do not have permission to perform this action")
     TYPE_CONFLICT = Row(409, "Type must be {type}", "/data/type")
+    ID_CONFLICT = Row(409, "Id does not match the URL", "/data/id")
+    RETRY_RUNNING = Row(409, "A request with this Idempotency-Key is still running", header="Idempotency-Key")
+    CHANGED_MEANWHILE = Row(412, "The resource has changed since it was read", header="If-Match")
     BLANK = Row(422, "{label} can't be blank", "/data/attributes/{name}")
     INVALID = Row(422, "{label} is invalid", "/data/attributes/{name}")
     TAKEN = Row(422, "{label} has already been taken", "/data/attributes/{name}")
     NOT_STORABLE = Row(422, "{label} contains characters that cannot be stored", "/data/attributes/{name}")
+    MUST_EXIST = Row(422, "{label} must exist", "/data/relationships/{name}")
+    NEEDS_CUSTOMER = Row(422, "{label} can't be set without a customer", "/data/attributes/{name}")
+    NO_NUMBER_FREE = Row(422, "All of {name} are taken", "/data/attributes/handle")
+    MERGED_WITH_ITSELF = Row(422, "A contact can't be merged with itself", "/data/id")
+    META_INVALID = Row(422, "{label} is invalid", "/meta/{name}")
+    RETRY_DIFFERS = Row(422, "Idempotency-Key was used for another request", header="Idempotency-Key")
     RATE_EXCEEDED = Row(429, "Rate limit exceeded")
     UNEXPECTED = Row(500, None)
     UNAVAILABLE = Row(503, "The service is temporarily unavailable")
+
+
+DATA = "/data"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +85,8 @@ class Problem:
     """One refusal, with the words that its row needs.
 
     `place` orders the problems of one answer; `existing` names the resource that is in the way, as
-    (type, id), where the caller may know it.
+    (type, id), where the caller may know it, and `existing_as` the member of `meta` that says so. `within`
+    is where the resource object stands in a document of several.
     """
 
     refusal: Refusal
@@ -71,6 +94,8 @@ class Problem:
     words: tuple[tuple[str, str], ...] = ()
     place: int = 0
     existing: tuple[str, int] | None = None
+    existing_as: str = "existing_id"
+    within: str = DATA
 
     @property
     def status(self) -> int:
@@ -91,6 +116,11 @@ class Refused(Exception):
         """The HTTP status of the answer."""
         return self.problems[0].status
 
+    def within(self, where: str) -> "Refused":
+        """Return the same refusal for a resource object at another place than `/data`."""
+        moved = (replace(problem, within=where) for problem in self.problems)
+        return Refused(*moved, retry_after=self.retry_after)
+
 
 def refuse(refusal: Refusal, name: str = "", retry_after: int | None = None, **words: str) -> Refused:
     """Return the exception for one refusal, to be raised by the caller."""
@@ -107,9 +137,15 @@ def error_object(problem: Problem, api_url: str) -> dict[str, Any]:
     words.update(problem.words)
     source = None
     if row.pointer is not None:
-        source = {"pointer": row.pointer.format_map(words)}
+        pointer = row.pointer.format_map(words)
+        moved = problem.within != DATA and not pointer.startswith("/meta")
+        source = {"pointer": problem.within + pointer[len(DATA) :] if moved else pointer}
     elif row.parameter is not None:
         source = {"parameter": row.parameter.format_map(words)}
+    elif row.header is not None:
+        source = {"header": row.header.format_map(words)}
+    elif problem.within != DATA:
+        source = {"pointer": problem.within}
     error: dict[str, Any] = {
         "status": str(row.status),
         "source": source,
@@ -119,7 +155,7 @@ def error_object(problem: Problem, api_url: str) -> dict[str, Any]:
     if problem.existing is not None:
         type_name, existing_id = problem.existing
         error["links"] = {"about": f"{api_url}/{type_name}/{existing_id}"}
-        error["meta"] = {"existing_id": str(existing_id)}
+        error["meta"] = {problem.existing_as: str(existing_id)}
     return error
 
 

@@ -8,6 +8,7 @@ from rollbook.jsonapi.resource import Attribute, AttributeFamily, Kind, Relation
 
 MEDIA_TYPE = "application/vnd.api+json"
 
+EXTENSION = {"x-extension": True}
 STRING = {"type": "string"}
 LINK = {"type": "string", "format": "uri-reference"}
 IDENTIFIER_ID = {"type": "string", "pattern": "^[0-9]+$", "description": "A whole number below 2^53."}
@@ -65,66 +66,74 @@ def resource_schemas(resource: ResourceType) -> dict[str, Any]:
 
 def create_schema(resource: ResourceType) -> dict[str, Any]:
     """Return the schema of the document that creates a resource of a type."""
-    properties, patterns, required = {}, {}, []
-    for each in resource.attributes:
-        if isinstance(each, AttributeFamily):
-            patterns[family_pattern(each)] = _writable_schema(each.each)
-        elif each.on_create:
-            properties[each.name] = _writable_schema(each)
-            required += [each.name] if each.required else []
-    related = [each for each in resource.relationships if each.required]
+    attributes, required = _given_attributes(resource, "on_create")
+    related = [each for each in resource.relationships if each.required or each.on_create]
+    data: dict[str, Any] = {
+        "type": "object",
+        "required": ["attributes"] if required else [],
+        "properties": {
+            "type": {"const": resource.name},
+            "attributes": attributes | {"required": required},
+        },
+    }
+    if related:
+        data["required"].append("relationships")
+        data["properties"]["relationships"] = {
+            "type": "object",
+            "required": [each.name for each in related],
+            "properties": {each.name: _linkage_schema(each) for each in related},
+        }
+    return _document_schema(data)
+
+
+def change_schema(resource: ResourceType) -> dict[str, Any]:
+    """Return the schema of the document that changes a resource of a type."""
+    related = [each for each in resource.relationships if each.on_update]
+    data: dict[str, Any] = {
+        "type": "object",
+        "properties": {
+            "type": {"const": resource.name},
+            "id": {"type": ["string", "integer"], "description": "As in the path, where given."},
+            "attributes": _given_attributes(resource, "on_update")[0],
+        },
+    }
+    if related:
+        data["properties"]["relationships"] = {
+            "type": "object",
+            "properties": {each.name: _linkage_schema(each) for each in related},
+        }
+    return _document_schema(data)
+
+
+def linkage_schema(target: str) -> dict[str, Any]:
+    """Return the schema of a to-many relationship's document."""
     return {
         "type": "object",
         "required": ["data"],
         "properties": {
-            "data": {
-                "type": "object",
-                "required": ["attributes", "relationships"],
-                "properties": {
-                    "type": {"const": resource.name},
-                    "attributes": {
-                        "type": "object",
-                        "required": required,
-                        "properties": properties,
-                        "patternProperties": patterns,
-                    },
-                    "relationships": {
-                        "type": "object",
-                        "required": [each.name for each in related],
-                        "properties": {
-                            each.name: {
-                                "type": "object",
-                                "required": ["data"],
-                                "properties": {"data": _identifier_schema(each.target)},
-                            }
-                            for each in related
-                        },
-                    },
-                },
-            }
+            "data": {"type": "array", "items": identifier_schema(target)},
+            "links": {"type": "object", "properties": {"self": LINK}},
         },
     }
 
 
 def create_example(resource: ResourceType, related_ids: dict[str, str]) -> dict[str, Any]:
     """Return a document that creates a resource, with all attributes that can be given."""
-    attributes: dict[str, Any] = {}
-    for each in resource.attributes:
-        if isinstance(each, AttributeFamily):
-            attributes[f"{each.prefix}1"] = each.each.example
-        elif each.on_create:
-            attributes[each.name] = each.example
-    return {
-        "data": {
-            "type": resource.name,
-            "attributes": attributes,
-            "relationships": {
-                each.name: {"data": {"type": each.target, "id": related_ids.get(each.name, "1")}}
-                for each in resource.relationships
-                if each.required
-            },
+    example: dict[str, Any] = {"type": resource.name, "attributes": _given_example(resource, "on_create")}
+    related = [each for each in resource.relationships if each.required or each.on_create]
+    if related:
+        example["relationships"] = {
+            each.name: {"data": {"type": each.target, "id": related_ids.get(each.name, "1")}}
+            for each in related
         }
-    }
+    return {"data": example}
+
+
+def change_example(resource: ResourceType) -> dict[str, Any]:
+    """Return a document that changes the first attribute of a resource."""
+    given = _given_example(resource, "on_update")
+    first = next(iter(given.items()))
+    return {"data": {"type": resource.name, "id": resource.example_id, "attributes": dict([first])}}
 
 
 def resource_example(resource: ResourceType, related_ids: dict[str, str]) -> dict[str, Any]:
@@ -167,6 +176,9 @@ def collection_parameters(resource: ResourceType) -> list[dict[str, Any]]:
     parameters = [
         query_parameter("page[number]", "The page, from 1; a bad value counts as 1.", {"type": "integer"}),
         query_parameter("page[size]", size, {"type": "integer"}),
+        query_parameter("page[after]", "Extension: the page after this cursor; empty begins at the start.")
+        | EXTENSION,
+        query_parameter("page[before]", "Extension: the page before this cursor.") | EXTENSION,
     ]
     if resource.sorts:
         default = f" The default is `{resource.default_sort or 'id'}`."
@@ -177,7 +189,8 @@ def collection_parameters(resource: ResourceType) -> list[dict[str, Any]]:
             )
         )
     for each in resource.filters:
-        parameter = query_parameter(f"filter[{each.name}]", f"Only {resource.name} {each.meaning}.")
+        grade = f" Class {each.grade}." if each.grade else ""
+        parameter = query_parameter(f"filter[{each.name}]", f"Only {resource.name} {each.meaning}.{grade}")
         parameters.append(parameter | ({"example": each.example} if each.example else {}))
     return parameters + single_parameters(resource)
 
@@ -236,6 +249,8 @@ def _attribute_schema(attribute: Attribute) -> dict[str, Any]:
     schema = dict(_KIND_SCHEMAS[attribute.kind])
     if attribute.nullable:
         schema["type"] = [schema["type"], "null"]
+    if attribute.choices:
+        schema["enum"] = [*attribute.choices, *([None] if attribute.nullable else [])]
     if attribute.description:
         schema["description"] = attribute.description
     return schema
@@ -246,12 +261,48 @@ def _writable_schema(attribute: Attribute) -> dict[str, Any]:
     schema = _attribute_schema(attribute)
     if attribute.kind is Kind.BOOLEAN:
         return schema | {"type": ["boolean", "string", "integer", "null"], "enum": _BOOLEANS}
+    if attribute.choices:
+        return schema | {"type": ["string", "null"], "enum": [*attribute.choices, None]}
     kinds = ["string", "integer"] if attribute.required else ["string", "integer", "null"]
     schema["type"] = kinds
     return schema | ({"minLength": 1} if attribute.required else {})
 
 
 _BOOLEANS: Sequence[Any] = [True, False, "true", "false", 1, 0, None]
+
+
+def _document_schema(data: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "required": ["data"], "properties": {"data": data, "meta": {"type": "object"}}}
+
+
+def _given_attributes(resource: ResourceType, when: str) -> tuple[dict[str, Any], list[str]]:
+    """Return the schema of the attributes that a request may give, and which it must."""
+    properties, patterns, required = {}, {}, []
+    for each in resource.attributes:
+        if isinstance(each, AttributeFamily):
+            patterns[family_pattern(each)] = _writable_schema(each.each)
+        elif getattr(each, when):
+            properties[each.name] = _writable_schema(each)
+            required += [each.name] if each.required else []
+    schema: dict[str, Any] = {"type": "object", "properties": properties}
+    return schema | ({"patternProperties": patterns} if patterns else {}), required
+
+
+def _given_example(resource: ResourceType, when: str) -> dict[str, Any]:
+    given: dict[str, Any] = {}
+    for each in resource.attributes:
+        if isinstance(each, AttributeFamily):
+            given[f"{each.prefix}1"] = each.each.example
+        elif getattr(each, when):
+            given[each.name] = each.example
+    return given
+
+
+def _linkage_schema(relationship: Relationship) -> dict[str, Any]:
+    if relationship.to_many:
+        return linkage_schema(relationship.target)
+    data = identifier_schema(relationship.target)
+    return {"type": "object", "required": ["data"], "properties": {"data": data}}
 
 
 def _attributes_schema(resource: ResourceType) -> dict[str, Any]:
@@ -291,7 +342,7 @@ def _resource_schema(resource: ResourceType) -> dict[str, Any]:
 
 
 def _relationship_schema(relationship: Relationship) -> dict[str, Any]:
-    identifier = _identifier_schema(relationship.target)
+    identifier = identifier_schema(relationship.target)
     data: dict[str, Any]
     if relationship.to_many:
         data = {"type": "array", "items": identifier}
@@ -305,7 +356,8 @@ def _relationship_schema(relationship: Relationship) -> dict[str, Any]:
     return schema | ({"description": relationship.description} if relationship.description else {})
 
 
-def _identifier_schema(target: str) -> dict[str, Any]:
+def identifier_schema(target: str) -> dict[str, Any]:
+    """Return the schema of a resource identifier."""
     return {
         "type": "object",
         "required": ["id", "type"],
@@ -328,8 +380,11 @@ def _collection_schema(name: str) -> dict[str, Any]:
             },
             "meta": {
                 "type": "object",
-                "required": list(counts),
-                "properties": {count: {"type": "integer", "minimum": 0} for count in counts},
+                "properties": {count: {"type": "integer", "minimum": 0} for count in counts}
+                | {
+                    "unsupported_filters": {"type": "array", "items": STRING},
+                    "page": {"type": "object", "properties": {"size": {"type": "integer"}}},
+                },
             },
         },
     }

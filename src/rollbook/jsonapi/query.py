@@ -14,14 +14,19 @@ LITERAL = "-._~!$'()*,;:@/?[]"
 # A parameter that needs no respelling, and one that needs no decoding.
 LINKABLE = re.compile(r"[A-Za-z0-9._~!$'()*,;:@/?\[\]-]+=[A-Za-z0-9._~!$'()*,;:@/?\[\]=-]*")
 ENCODED = re.compile(r"[%+\x80-\xff]")
+CURSORS = AFTER, BEFORE = "page[after]", "page[before]"
 EVERY_FIELD: frozenset[str] | None = None
 
 
 class Page(NamedTuple):
-    """A page of a collection: its number, from 1, and its size."""
+    """A page of a collection: its number, from 1, and its size; or where it begins or ends, by a cursor.
+
+    `cursor` is the parameter, `page[after]` or `page[before]`, and its text.
+    """
 
     number: int
     size: int
+    cursor: tuple[str, str] | None = None
 
     @property
     def offset(self) -> int:
@@ -34,7 +39,8 @@ class Query(NamedTuple):
 
     `filters` has (name, alternatives): a resource passes when one of the alternative texts matches it.
     `sort` has (field, descending). `fields` has the attributes asked for by type. `unknown` names the
-    parameters that mean nothing here. `pairs` has each parameter as sent: its name, and its text for a link.
+    parameters that mean nothing here, `unsupported` the filters that are known but cannot be answered
+    (class X). `pairs` has each parameter as sent: its name, and its text for a link.
     """
 
     page: Page
@@ -43,6 +49,7 @@ class Query(NamedTuple):
     fields: Mapping[str, frozenset[str]]
     include: tuple[str, ...]
     unknown: tuple[str, ...]
+    unsupported: tuple[str, ...]
     pairs: tuple[tuple[str, str], ...]
 
     def link(self, url: str, page: int | None = None) -> str:
@@ -54,12 +61,17 @@ class Query(NamedTuple):
             texts.append(f"page[number]={page}")
         return f"{url}?{'&'.join(texts)}" if texts else url
 
+    def cursor_link(self, url: str, parameter: str, cursor: str) -> str:
+        """Return `url` with this query, for the page that begins after or ends before a cursor."""
+        texts = [text for name, text in self.pairs if name not in ("page[number]", *CURSORS)]
+        return f"{url}?{'&'.join([*texts, f'{parameter}={cursor}'])}"
+
 
 def read_query(resource: ResourceType, query_string: bytes) -> Query:
     """Read the query string of a request for a resource type.
 
-    Nothing but an unknown include is an error: bad pages fall back to the default, unknown sorts, fields
-    and parameters are ignored. Raises Refused for an unknown include.
+    Bad pages fall back to the default, unknown sorts, fields and parameters are ignored. Raises Refused for
+    an unknown include, and for two cursors at once.
     """
     return _read(resource, query_string) if query_string else _nothing_asked(resource)
 
@@ -94,7 +106,7 @@ def _read(resource: ResourceType, query_string: bytes) -> Query:
                 filters.append((key, _alternatives(text)))
         elif family == "fields" and key:
             fields[key] = frozenset(text.split(","))
-        elif name not in ("page[number]", "page[size]", "sort", "include"):
+        elif name not in ("page[number]", "page[size]", *CURSORS, "sort", "include"):
             unknown.append(name)
     return Query(
         page=_page(resource, texts),
@@ -103,6 +115,7 @@ def _read(resource: ResourceType, query_string: bytes) -> Query:
         fields=fields,
         include=_include(resource, texts.get("include", "")),
         unknown=tuple(unknown),
+        unsupported=tuple(name for name, _ in filters if resource.filters_by_name[name].grade == "X"),
         pairs=tuple(pairs),
     )
 
@@ -136,7 +149,10 @@ def _alternatives(text: str) -> tuple[str, ...]:
 def _page(resource: ResourceType, texts: dict[str, str]) -> Page:
     number = _positive(texts.get("page[number]", "")) or 1
     size = _positive(texts.get("page[size]", "")) or resource.page_size
-    return Page(number, min(size, resource.page_cap))
+    cursors = [(name, texts[name]) for name in CURSORS if name in texts]
+    if len(cursors) > 1:
+        raise refuse(Refusal.CURSORS_BOTH)
+    return Page(number, min(size, resource.page_cap), cursors[0] if cursors else None)
 
 
 def _positive(text: str) -> int:

@@ -1,5 +1,6 @@
 """Turns a request document into checked values, or into every problem that it has."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import orjson
@@ -13,18 +14,25 @@ BOOLEANS: dict[Any, bool] = {True: True, False: False, "true": True, "false": Fa
 ID_LIMIT = 1 << 53
 
 
-class Draft(NamedTuple):
-    """A resource object that a client wants to be created.
+NOTHING: Mapping[str, Any] = {}
+Values = dict[str, str | bool | None]
 
-    `related` has the id of each required relationship as sent; `attributes` the values that can be stored;
-    `conflict` and `problems` what is wrong with the type and with single attributes: they are answered
-    only after the caller's rights, hence not raised.
+
+class Draft(NamedTuple):
+    """What a request says of one resource object.
+
+    `related` has the id that was sent for each to-one relationship, `linkage` the ids for each to-many one,
+    of those that the request may carry; `attributes` the values that can be stored, `meta` the document's
+    own. `conflict` and `problems` are what is wrong with the type or id and with single attributes: they
+    are answered only after the caller's rights, hence not raised.
     """
 
     related: dict[str, str]
-    attributes: dict[str, str | bool | None]
+    attributes: Values
     conflict: Problem | None
     problems: tuple[Problem, ...]
+    linkage: Mapping[str, tuple[str, ...]] = NOTHING
+    meta: Mapping[str, Any] = NOTHING
 
 
 def read_object(body: bytes) -> dict[str, Any]:
@@ -38,29 +46,72 @@ def read_object(body: bytes) -> dict[str, Any]:
     return document
 
 
-def read_new_resource(resource: ResourceType, body: bytes) -> Draft:
+def read_new_resource(resource: ResourceType, document: dict[str, Any]) -> Draft:
     """Read the document of a create request for a resource of the given type.
 
     Raises Refused where the document has no shape to speak of (status 400); all milder problems are in
     the draft.
     """
-    data = read_object(body).get("data")
-    if not isinstance(data, dict):
-        raise refuse(Refusal.DATA_NOT_OBJECT)
-    attributes = data.get("attributes")
-    if attributes is None:
-        attributes = {}
-    elif not isinstance(attributes, dict):
-        raise refuse(Refusal.ATTRIBUTES_NOT_OBJECT)
+    data = _data_of(document)
+    attributes = _attributes_of(data)
     relationships = data.get("relationships")
-    related = {
-        each.name: _related_id(each, relationships) for each in resource.relationships if each.required
-    }
-    conflict = None
-    if "type" in data and data["type"] != resource.name:
-        conflict = Problem(Refusal.TYPE_CONFLICT, words=(("type", resource.name),))
-    values, problems = _read_attributes(resource, attributes)
-    return Draft(related, values, conflict, problems)
+    related: dict[str, str] = {}
+    linkage: dict[str, tuple[str, ...]] = {}
+    for each in resource.relationships:
+        if each.required:
+            related[each.name] = _required_id(each, relationships)
+        elif each.on_create and each.to_many:
+            _add_linkage(linkage, each, relationships)
+        elif each.on_create and (sent := _identifier_id(each, relationships)) is not None:
+            related[each.name] = sent
+    values, problems = _read_attributes(resource.on_create, attributes)
+    return Draft(related, values, _type_conflict(resource, data), problems, linkage, meta_of(document))
+
+
+def read_changed_resource(resource: ResourceType, document: dict[str, Any], resource_id: str) -> Draft:
+    """Read the document of an update of the resource with the given id; raises Refused like a create.
+
+    Relationships are taken beside `data` too: clients of the original send them there.
+    """
+    data = _data_of(document)
+    attributes = _attributes_of(data)
+    linkage: dict[str, tuple[str, ...]] = {}
+    for each in resource.relationships:
+        if each.on_update and each.to_many:
+            for place in (document, data):
+                _add_linkage(linkage, each, place.get("relationships"))
+    conflict = _type_conflict(resource, data)
+    if conflict is None and "id" in data and _text_of_id(data["id"]) != resource_id:
+        conflict = Problem(Refusal.ID_CONFLICT)
+    values, problems = _read_attributes(resource.on_update, attributes)
+    return Draft({}, values, conflict, problems, linkage, meta_of(document))
+
+
+def read_linkage(document: dict[str, Any], target: str) -> tuple[str, ...]:
+    """Return the ids of a to-many linkage document (JSON:API 1.1, "Updating To-Many Relationships").
+
+    A missing type is tolerated. Raises Refused for anything but an array of identifiers.
+    """
+    ids = _linkage_ids(document, target)
+    if ids is None:
+        raise refuse(Refusal.DATA_NOT_ARRAY)
+    return ids
+
+
+def read_identifier(document: dict[str, Any], target: str) -> str:
+    """Return the id of a document that is one resource identifier; raise Refused for anything else."""
+    identifier = document.get("data")
+    if isinstance(identifier, dict) and identifier.get("type", target) == target:
+        sent = _text_of_id(identifier.get("id"))
+        if sent:
+            return sent
+    raise refuse(Refusal.DATA_NOT_IDENTIFIER)
+
+
+def meta_of(document: dict[str, Any]) -> Mapping[str, Any]:
+    """Return the `meta` of a document; one that is no object counts as absent."""
+    meta = document.get("meta")
+    return meta if isinstance(meta, dict) else NOTHING
 
 
 def read_id(text: str) -> int | None:
@@ -71,25 +122,82 @@ def read_id(text: str) -> int | None:
     return None
 
 
-def _related_id(relationship: Relationship, relationships: Any) -> str:
+def _data_of(document: dict[str, Any]) -> dict[str, Any]:
+    data = document.get("data")
+    if not isinstance(data, dict):
+        raise refuse(Refusal.DATA_NOT_OBJECT)
+    return data
+
+
+def _attributes_of(data: dict[str, Any]) -> dict[str, Any]:
+    attributes = data.get("attributes")
+    if attributes is None:
+        return {}
+    if not isinstance(attributes, dict):
+        raise refuse(Refusal.ATTRIBUTES_NOT_OBJECT)
+    return attributes
+
+
+def _type_conflict(resource: ResourceType, data: dict[str, Any]) -> Problem | None:
+    if "type" in data and data["type"] != resource.name:
+        return Problem(Refusal.TYPE_CONFLICT, words=(("type", resource.name),))
+    return None
+
+
+def _required_id(relationship: Relationship, relationships: Any) -> str:
     """Return the id of a required to-one relationship's resource identifier."""
+    found = _identifier_id(relationship, relationships)
+    if found is None:
+        raise refuse(Refusal.RELATIONSHIP_REQUIRED, relationship.name)
+    return found
+
+
+def _identifier_id(relationship: Relationship, relationships: Any) -> str | None:
     found = relationships.get(relationship.name) if isinstance(relationships, dict) else None
     identifier = found.get("data") if isinstance(found, dict) else None
     if isinstance(identifier, dict) and identifier.get("type") == relationship.target:
-        related_id = identifier.get("id")
-        if isinstance(related_id, int) and not isinstance(related_id, bool):
-            return str(related_id)
-        if isinstance(related_id, str) and related_id:
-            return related_id
-    raise refuse(Refusal.RELATIONSHIP_REQUIRED, relationship.name)
+        return _text_of_id(identifier.get("id")) or None
+    return None
+
+
+def _add_linkage(linkage: dict[str, tuple[str, ...]], relationship: Relationship, relationships: Any) -> None:
+    found = relationships.get(relationship.name) if isinstance(relationships, dict) else None
+    if found is None:
+        return
+    ids = _linkage_ids(found, relationship.target)
+    if ids is None:
+        problem = Problem(Refusal.DATA_NOT_ARRAY, within=f"/data/relationships/{relationship.name}/data")
+        raise Refused(problem)
+    linkage[relationship.name] = ids
+
+
+def _linkage_ids(document: Any, target: str) -> tuple[str, ...] | None:
+    identifiers = document.get("data") if isinstance(document, dict) else None
+    if not isinstance(identifiers, list):
+        return None
+    ids = []
+    for each in identifiers:
+        if not isinstance(each, dict) or each.get("type", target) != target:
+            return None
+        sent = _text_of_id(each.get("id"))
+        if not sent:
+            return None
+        ids.append(sent)
+    return tuple(dict.fromkeys(ids))
+
+
+def _text_of_id(sent: Any) -> str:
+    """Return an id that was sent as a text or as a whole number; empty for anything else."""
+    if isinstance(sent, int) and not isinstance(sent, bool):
+        return str(sent)
+    return sent if isinstance(sent, str) else ""
 
 
 def _read_attributes(
-    resource: ResourceType, attributes: dict[str, Any]
-) -> tuple[dict[str, str | bool | None], tuple[Problem, ...]]:
-    values: dict[str, str | bool | None] = {}
+    writable: dict[str, tuple[int, Attribute]], attributes: dict[str, Any]
+) -> tuple[Values, tuple[Problem, ...]]:
+    values: Values = {}
     problems: list[Problem] = []
-    writable = resource.writable
     for name, value in attributes.items():
         known = writable.get(name)
         if known is None:
@@ -113,7 +221,9 @@ def _read_value(attribute: Attribute, value: Any) -> str | bool | None:
     elif isinstance(value, str):
         if "\0" in value:
             raise refuse(Refusal.NOT_STORABLE)
+        if attribute.choices and value not in attribute.choices:
+            raise refuse(Refusal.INVALID)
         return value
-    elif isinstance(value, int) and not isinstance(value, bool):
+    elif isinstance(value, int) and not isinstance(value, bool) and not attribute.choices:
         return str(value)
     raise refuse(Refusal.INVALID)

@@ -27,6 +27,8 @@ class Attribute:
     nullable: bool = False
     required: bool = False
     on_create: bool = False
+    on_update: bool = False
+    choices: tuple[str, ...] = ()
     description: str = ""
     example: JSON = None
 
@@ -52,6 +54,7 @@ class AttributeFamily:
                 kind=self.each.kind,
                 nullable=self.each.nullable,
                 on_create=self.each.on_create,
+                on_update=self.each.on_update,
                 description=self.each.description,
             )
             for number in range(1, self.highest + 1)
@@ -62,7 +65,9 @@ class AttributeFamily:
 class Relationship:
     """One relationship of a resource type.
 
-    `linked` says that the relationship object carries `links.self`; `includable` that `include` may name it.
+    `linked` says that the relationship object carries `links.self`, `includable` that `include` may name
+    it, `required` that a create without it has no shape, `on_create` and `on_update` that a request may
+    carry its linkage.
     """
 
     name: str
@@ -71,6 +76,8 @@ class Relationship:
     linked: bool = False
     includable: bool = False
     required: bool = False
+    on_create: bool = False
+    on_update: bool = False
     description: str = ""
 
 
@@ -81,7 +88,10 @@ class Filter:
     `values` turns the text of the query, for the sites asked about, into the values to bind, or None where
     the text says nothing; `condition` turns as many placeholders into what the storage understands. Two
     filters of one name and as many values are one statement, so that each is built once. `selective` says
-    that an index finds the few that pass, and sorting these beats walking all in order.
+    that an index finds the few that pass, and sorting these beats walking all in order. `walk` names an
+    index that holds those that pass in the default order, and `count` counts them without walking them;
+    what both are is the storage's affair. `grade` is the class of the contract (A, B or X), where it
+    gives one.
     """
 
     name: str
@@ -90,6 +100,10 @@ class Filter:
     condition: Callable[[Sequence[Any]], Any]
     example: str = ""
     selective: bool = False
+    walk: Any = None
+    count: Callable[..., int | None] | None = None
+    grade: str = ""
+    extension: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,6 +121,7 @@ class ResourceType:
     page_size: int = 30
     page_cap: int = 1000
     example_id: str = "1"
+    extension: bool = False
 
     @property
     def singular(self) -> str:
@@ -114,12 +129,27 @@ class ResourceType:
         return self.name.removesuffix("s")
 
     @cached_property
-    def writable(self) -> dict[str, tuple[int, Attribute]]:
-        """The attributes that a create accepts, by name, each with its place in the emission order."""
+    def flat_attributes(self) -> tuple[Attribute, ...]:
+        """Every attribute in the order of emission, the members of families among them."""
         flat: list[Attribute] = []
         for each in self.attributes:
             flat.extend(each.members() if isinstance(each, AttributeFamily) else [each])
-        return {each.name: (place, each) for place, each in enumerate(flat) if each.on_create}
+        return tuple(flat)
+
+    @cached_property
+    def on_create(self) -> dict[str, tuple[int, Attribute]]:
+        """The attributes that a create accepts, by name, each with its place in the emission order."""
+        return {each.name: (place, each) for place, each in enumerate(self.flat_attributes) if each.on_create}
+
+    @cached_property
+    def on_update(self) -> dict[str, tuple[int, Attribute]]:
+        """The attributes that an update accepts, by name, each with its place in the emission order."""
+        return {each.name: (place, each) for place, each in enumerate(self.flat_attributes) if each.on_update}
+
+    @cached_property
+    def relationships_by_name(self) -> dict[str, Relationship]:
+        """The relationships by name."""
+        return {each.name: each for each in self.relationships}
 
     @cached_property
     def linked_names(self) -> tuple[tuple[str, str, bool], ...]:

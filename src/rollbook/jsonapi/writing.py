@@ -3,16 +3,20 @@
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from rollbook.jsonapi.query import Page, Query, fields_of
+from rollbook.jsonapi.query import AFTER, BEFORE, Page, Query, fields_of
 from rollbook.jsonapi.resource import Record, ResourceType
 
 
 class Collection(NamedTuple):
-    """One page of records, the exact number of all that match, and what the page includes."""
+    """One page of records, the exact number of all that match, and what the page includes.
+
+    A page by cursor has the cursors before and after it instead of the number.
+    """
 
     records: Sequence[Record]
     total: int
     included: Sequence[tuple[ResourceType, Sequence[Record]]] = ()
+    cursors: tuple[str | None, str | None] = (None, None)
 
 
 def resource_object(
@@ -63,21 +67,37 @@ def collection_document(
     api_url: str,
     fields: frozenset[str] | None = None,
     included: Sequence[dict[str, Any]] | None = None,
+    path: str = "",
 ) -> dict[str, Any]:
-    """Return the document of one page of a collection, with its links and its meta."""
+    """Return the document of one page of a collection, with its links and its meta.
+
+    `path` is where the collection is, below `api_url`; by default its type's name.
+    """
     document: dict[str, Any] = {
         "data": [resource_object(resource, record, api_url, fields) for record in collection.records]
     }
     if included is not None:
         document["included"] = included
-    document["links"] = _page_links(query, f"{api_url}/{resource.name}", collection.total)
-    document["meta"] = {
-        "total": collection.total,
-        "total_count": collection.total,
-        "total_pages": _last_page(query.page, collection.total),
-        "current_page": query.page.number,
-    }
+    url = f"{api_url}/{path or resource.name}"
+    if query.page.cursor is None:
+        document["links"] = _page_links(query, url, collection.total)
+        document["meta"] = {
+            "total": collection.total,
+            "total_count": collection.total,
+            "total_pages": _last_page(query.page, collection.total),
+            "current_page": query.page.number,
+        }
+    else:
+        document["links"] = _cursor_links(query, url, collection.cursors)
+        document["meta"] = {"page": {"size": query.page.size}}
+    if query.unsupported:
+        document["meta"]["unsupported_filters"] = query.unsupported
     return document
+
+
+def linkage_document(target: str, ids: Iterable[int], url: str) -> dict[str, Any]:
+    """Return the document of a to-many relationship (JSON:API 1.1, "Fetching Relationships")."""
+    return {"data": [{"type": target, "id": str(each)} for each in ids], "links": {"self": url}}
 
 
 def included_objects(
@@ -106,4 +126,15 @@ def _page_links(query: Query, url: str, total: int) -> dict[str, str]:
     if page < last:
         links["next"] = query.link(url, page + 1)
         links["last"] = query.link(url, last)
+    return links
+
+
+def _cursor_links(query: Query, url: str, cursors: tuple[str | None, str | None]) -> dict[str, str]:
+    own = query.link(url)
+    links = {"self": own, "current": own}
+    before, after = cursors
+    if before is not None:
+        links["prev"] = query.cursor_link(url, BEFORE, before)
+    if after is not None:
+        links["next"] = query.cursor_link(url, AFTER, after)
     return links

@@ -1,25 +1,107 @@
 """The audit: who did what to which resource, by ids alone, without personal data."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from sqlalchemy import insert
 
+from rollbook.jsonapi.reading import read_id
+from rollbook.jsonapi.resource import Attribute, Filter, Kind, Record, Relationship, ResourceType
+from rollbook.register.callers import Caller
+from rollbook.register.resource import SITE_FILTER, Resource
 from rollbook.storage.statements import InsertRows
-from rollbook.storage.tables import audit_events
-from rollbook.storage.transactions import Transaction
+from rollbook.storage.tables import audit_events as table
+from rollbook.storage.transactions import Row, Transaction
+
+VIEW = "view:audit_events"
+
+# What was done, as (site, resource, who did it).
+Done = tuple[int, int, Caller]
+
+
+def ids_asked(text: str, _sites: tuple[int, ...]) -> list[int]:
+    """Return the value of a filter by an id; a text that is no id is that of nothing."""
+    return [read_id(text.strip()) or 0]
+
+
+TYPE = ResourceType(
+    name="audit_events",
+    description="Who did what to which resource, by ids alone. Nothing changes or deletes an event.",
+    attributes=(
+        Attribute("action", description="The type and what was done.", example="contacts.create"),
+        Attribute("resource_type", example="contacts"),
+        Attribute("resource_id", example="2301000456"),
+        Attribute("key_id", description="The API key that did it.", example="2300500001"),
+        Attribute("user_id", description="The user that the key belongs to.", example="2300000001"),
+        Attribute("occurred_at", Kind.TIMESTAMP, example="2026-05-01T10:00:00.000Z"),
+    ),
+    relationships=(Relationship("site", "sites", includable=True, description="Where it was done."),),
+    sorts=("occurred_at",),
+    default_sort="-occurred_at",
+    filters=(
+        SITE_FILTER,
+        Filter(
+            "action_eq",
+            "with this action",
+            values=lambda text, _sites: [text],
+            condition=lambda bound: table.c.action == bound[0],
+            example="contacts.create",
+        ),
+        Filter(
+            "resource_id",
+            "about the resource with this id",
+            values=ids_asked,
+            condition=lambda bound: table.c.resource_id == bound[0],
+            example="2301000456",
+            selective=True,
+        ),
+        Filter(
+            "key_id",
+            "by the API key with this id",
+            values=ids_asked,
+            condition=lambda bound: table.c.key_id == bound[0],
+            example="2300500001",
+        ),
+    ),
+    example_id="2700000000001",
+    extension=True,
+)
 
 add_event = InsertRows(
-    insert(audit_events), ["site_id", "id", "action", "resource_id", "key_id", "occurred_at"]
+    insert(table),
+    ["site_id", "id", "action", "resource_type", "resource_id", "key_id", "user_id", "occurred_at"],
 )
 
 
-def record(transaction: Transaction, action: str, done: Sequence[tuple[int, int, int]], moment: str) -> None:
-    """Record an action on resources, given as (site, resource, key)."""
+def record(
+    transaction: Transaction, resource_type: str, action: str, done: Sequence[Done], moment: str
+) -> None:
+    """Record what was done to resources of a type: `create`, `update`, `delete`, `merge`, `erase`."""
     ids = transaction.new_ids("audit_events", len(done))
+    name = f"{resource_type}.{action}"
     transaction.insert(
         add_event,
         [
-            (site_id, event_id, action, resource_id, key_id, moment)
-            for event_id, (site_id, resource_id, key_id) in zip(ids, done, strict=True)
+            (site_id, event_id, name, resource_type, resource_id, who.key_id, who.user_id, moment)
+            for event_id, (site_id, resource_id, who) in zip(ids, done, strict=True)
         ],
     )
+
+
+def _record(row: Row) -> Record:
+    attributes: dict[str, Any] = dict(zip(_NAMES, row[2:], strict=True))
+    for name in ("resource_id", "key_id", "user_id"):
+        attributes[name] = str(attributes[name])
+    return Record(row[0], attributes, {"site": row[1]})
+
+
+_NAMES = ("action", "resource_type", "resource_id", "key_id", "user_id", "occurred_at")
+
+RESOURCE = Resource(
+    type=TYPE,
+    table=table,
+    columns=(table.c.id, table.c.site_id, *(table.c[name] for name in _NAMES)),
+    record=_record,
+    sort_columns={"occurred_at": table.c.occurred_at},
+    view_permission=VIEW,
+)

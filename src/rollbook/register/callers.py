@@ -9,6 +9,14 @@ from rollbook.jsonapi.reading import read_id
 PERMISSIONS = (
     "view:contacts",
     "edit:contacts",
+    "view:contact_tags",
+    "edit:contact_tags",
+    "view:contact_notes",
+    "edit:contact_notes",
+    "view:custom_fields",
+    "edit:custom_fields",
+    "edit:sites",
+    "view:audit_events",
     "view:form_submissions",
     "view:purchases",
     "view:transactions",
@@ -25,6 +33,7 @@ class Caller:
     sites: frozenset[int]
     permissions: frozenset[str]
     expires: float
+    all_sites: bool = False
 
     def site(self, site_id: str, relationship: str = "site") -> int:
         """Return the number of a site that the caller sees; raise Refused, as for an unknown id."""

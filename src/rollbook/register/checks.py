@@ -1,41 +1,81 @@
 """Proves the invariants that no single constraint can say; for `rollbook db check`."""
 
-from sqlalchemy import exists, func, select
+from sqlalchemy import case, exists, func, or_, select
 
+from rollbook.storage import dialects
 from rollbook.storage.statements import Statement
-from rollbook.storage.tables import consent_events, contact_counts, contacts, sites
+from rollbook.storage.tables import consent_events, contact_counts, contact_taggings, contacts, sites
 from rollbook.storage.transactions import Snapshot
 
-_counted = select(contacts.c.site_id, func.count().label("contacts")).group_by(contacts.c.site_id).subquery()
+_counted = (
+    select(
+        contacts.c.site_id,
+        func.count().label("contacts"),
+        func.sum(case((contacts.c.subscription == 1, 1), else_=0)).label("subscribed"),
+        func.sum(case((contacts.c.subscription == 0, 1), else_=0)).label("never_subscribed"),
+    )
+    .group_by(contacts.c.site_id)
+    .subquery()
+)
+_KINDS = ("contacts", "subscribed", "never_subscribed")
+_pairs = [(func.coalesce(contact_counts.c[kind], 0), func.coalesce(_counted.c[kind], 0)) for kind in _KINDS]
 wrong_counts = Statement(
-    select(sites.c.id, func.coalesce(contact_counts.c.contacts, 0), func.coalesce(_counted.c.contacts, 0))
+    select(sites.c.id, *(column for pair in _pairs for column in pair))
     .select_from(
         sites.outerjoin(contact_counts, contact_counts.c.site_id == sites.c.id).outerjoin(
             _counted, _counted.c.site_id == sites.c.id
         )
     )
-    .where(func.coalesce(contact_counts.c.contacts, 0) != func.coalesce(_counted.c.contacts, 0))
+    .where(or_(*(kept != counted for kept, counted in _pairs)))
 )
-subscribed_without_event = Statement(
-    select(contacts.c.site_id, contacts.c.id).where(
-        contacts.c.subscribed == 1,
-        ~exists(
-            select(consent_events.c.id).where(
-                consent_events.c.site_id == contacts.c.site_id, consent_events.c.contact_id == contacts.c.id
-            )
-        ),
+_last = (
+    select(consent_events.c.event)
+    .where(consent_events.c.site_id == contacts.c.site_id, consent_events.c.contact_id == contacts.c.id)
+    .order_by(consent_events.c.occurred_at.desc(), consent_events.c.id.desc())
+    .limit(1)
+    .scalar_subquery()
+)
+_state = case((_last.is_(None), 0), (_last == "subscribed", 1), else_=2)
+against_the_ledger = Statement(
+    select(contacts.c.site_id, contacts.c.id, contacts.c.subscription, _state).where(
+        contacts.c.subscription != _state
     )
 )
+unsearchable = Statement(
+    select(contacts.c.site_id, contacts.c.id).where(~dialects.is_findable(contacts.c.id))
+)
+tagged_at_another_age = Statement(
+    select(contact_taggings.c.site_id, contact_taggings.c.contact_id).where(
+        exists(
+            select(contacts.c.id).where(
+                contacts.c.site_id == contact_taggings.c.site_id,
+                contacts.c.id == contact_taggings.c.contact_id,
+                contacts.c.created_at != contact_taggings.c.contact_created_at,
+            )
+        )
+    )
+)
+STATES = ("never subscribed", "subscribed", "unsubscribed")
 
 
 def faults(snapshot: Snapshot) -> list[str]:
     """Return what is wrong with the register, a sentence each; empty when all is well."""
-    found = [
-        f"counts: site {site_id} has {counted} contacts, but {kept} are noted"
-        for site_id, kept, counted in snapshot.rows(wrong_counts)
+    found = []
+    for site_id, *numbers in snapshot.rows(wrong_counts):
+        for kind, kept, counted in zip(_KINDS, numbers[::2], numbers[1::2], strict=True):
+            if kept != counted:
+                found.append(f"counts: site {site_id} has {counted} {kind}, but {kept} are noted")
+    for site_id, contact_id, kept, said in snapshot.rows(against_the_ledger):
+        found.append(
+            f"consent: contact {contact_id} of site {site_id} is {STATES[kept]}, but its ledger says "
+            f"{STATES[said]}"
+        )
+    found += [
+        f"search: contact {contact_id} of site {site_id} is missing from the index"
+        for site_id, contact_id in snapshot.rows(unsearchable)
     ]
     found += [
-        f"consent: contact {contact_id} of site {site_id} is subscribed without a consent event"
-        for site_id, contact_id in snapshot.rows(subscribed_without_event)
+        f"tags: a tagging of contact {contact_id} of site {site_id} has another age than the contact"
+        for site_id, contact_id in snapshot.rows(tagged_at_another_age)
     ]
     return found

@@ -1,30 +1,156 @@
-"""Consent: when somebody subscribed or unsubscribed, by which key and from where."""
+"""Consent: the ledger of who subscribed and unsubscribed, when, how, and by which key and person."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from enum import IntEnum
+from typing import Any, NamedTuple
 
 from sqlalchemy import insert
 
+from rollbook.jsonapi.errors import Problem, Refusal
+from rollbook.jsonapi.resource import Attribute, Filter, Kind, Record, Relationship, ResourceType
+from rollbook.register.audit import ids_asked
+from rollbook.register.callers import Caller
+from rollbook.register.resource import SITE_FILTER, Resource
 from rollbook.storage.statements import InsertRows
-from rollbook.storage.tables import consent_events
-from rollbook.storage.transactions import Transaction
+from rollbook.storage.tables import consent_events as table
+from rollbook.storage.transactions import Row, Transaction
 
 SUBSCRIBED = "subscribed"
-API = "api"
+UNSUBSCRIBED = "unsubscribed"
+ADMINISTRATOR = "administrator"
+RECIPIENT = "recipient"
+
+
+class Subscription(IntEnum):
+    """What the last consent event of a contact says."""
+
+    NEVER = 0
+    SUBSCRIBED = 1
+    UNSUBSCRIBED = 2
+
+
+class Circumstances(NamedTuple):
+    """How consent was given or withdrawn, as far as a caller says."""
+
+    cause: str = ADMINISTRATOR
+    source: str = "api"
+    wording: str | None = None
+    ip_address: str | None = None
+
+
+UNSAID = Circumstances()
+
+
+class Event(NamedTuple):
+    """A change of a contact's subscription."""
+
+    site_id: int
+    contact_id: int
+    subscribed: bool
+    caller: Caller
+    circumstances: Circumstances = UNSAID
+
+
+TYPE = ResourceType(
+    name="consent_events",
+    description="One change of a contact's subscription. The ledger only grows.",
+    attributes=(
+        Attribute("event", choices=(SUBSCRIBED, UNSUBSCRIBED), example=SUBSCRIBED),
+        Attribute(
+            "cause",
+            choices=(ADMINISTRATOR, RECIPIENT),
+            description="Who wanted it: the site's administrator, or the person.",
+            example=RECIPIENT,
+        ),
+        Attribute("source", description="Where it was said; `api` unless told.", example="footer form"),
+        Attribute("wording", nullable=True, description="The words agreed to.", example="Yes, send me news."),
+        Attribute("ip_address", nullable=True, example="203.0.113.9"),
+        Attribute("key_id", description="The API key that told.", example="2300500001"),
+        Attribute("user_id", description="The user that the key belongs to.", example="2300000001"),
+        Attribute("occurred_at", Kind.TIMESTAMP, example="2026-05-01T10:00:00.000Z"),
+    ),
+    relationships=(Relationship("contact", "contacts"),),
+    sorts=("occurred_at",),
+    default_sort="occurred_at",
+    filters=(
+        SITE_FILTER,
+        Filter(
+            "contact_id",
+            "of the contact with this id",
+            values=ids_asked,
+            condition=lambda bound: table.c.contact_id == bound[0],
+            example="2301000456",
+        ),
+    ),
+    example_id="2600000000001",
+    extension=True,
+)
 
 add_event = InsertRows(
-    insert(consent_events), ["site_id", "id", "contact_id", "event", "source", "key_id", "occurred_at"]
+    insert(table),
+    [
+        *("site_id", "id", "contact_id", "event", "cause", "source", "wording", "ip_address"),
+        *("key_id", "user_id", "occurred_at"),
+    ],
 )
 
 
-def record_subscribed(
-    transaction: Transaction, subscribed: Sequence[tuple[int, int, int]], moment: str
-) -> None:
-    """Record that contacts, given as (site, contact, key), subscribed through the API."""
-    ids = transaction.new_ids("consent_events", len(subscribed))
+def record(transaction: Transaction, events: Sequence[Event], moment: str) -> None:
+    """Add events to the ledgers of their contacts."""
+    ids = transaction.new_ids("consent_events", len(events))
     transaction.insert(
         add_event,
         [
-            (site_id, event_id, contact_id, SUBSCRIBED, API, key_id, moment)
-            for event_id, (site_id, contact_id, key_id) in zip(ids, subscribed, strict=True)
+            (
+                *(each.site_id, event_id, each.contact_id),
+                *(SUBSCRIBED if each.subscribed else UNSUBSCRIBED, *each.circumstances),
+                *(each.caller.key_id, each.caller.user_id, moment),
+            )
+            for event_id, each in zip(ids, events, strict=True)
         ],
     )
+
+
+def read_circumstances(meta: Mapping[str, Any]) -> tuple[Circumstances, list[Problem]]:
+    """Return what a document's `meta.consent` says, and what is wrong with it."""
+    said = meta.get("consent")
+    if said is None:
+        return UNSAID, []
+    if not isinstance(said, dict):
+        return UNSAID, [Problem(Refusal.META_INVALID, "consent")]
+    values, problems = UNSAID, []
+    for name in Circumstances._fields:
+        value = said.get(name)
+        if value is None:
+            continue
+        if not _is_usable(name, value):
+            words = (("label", name.replace("_", " ").capitalize()),)
+            problems.append(Problem(Refusal.META_INVALID, f"consent/{name}", words))
+            continue
+        values = values._replace(**{name: value})
+    return values, problems
+
+
+def _is_usable(name: str, value: Any) -> bool:
+    if not isinstance(value, str) or "\0" in value or not value.strip():
+        return False
+    return name != "cause" or value in (ADMINISTRATOR, RECIPIENT)
+
+
+def _record(row: Row) -> Record:
+    attributes: dict[str, Any] = dict(zip(_NAMES, row[3:], strict=True))
+    for name in ("key_id", "user_id"):
+        attributes[name] = str(attributes[name])
+    return Record(row[0], attributes, {"contact": row[2]})
+
+
+_NAMES = ("event", "cause", "source", "wording", "ip_address", "key_id", "user_id", "occurred_at")
+
+# No route lists the events of all contacts: it is in nobody's catalogue, and read by way of a contact.
+RESOURCE = Resource(
+    type=TYPE,
+    table=table,
+    columns=(table.c.id, table.c.site_id, table.c.contact_id, *(table.c[name] for name in _NAMES)),
+    record=_record,
+    sort_columns={"occurred_at": table.c.occurred_at},
+)

@@ -1,189 +1,56 @@
 """Contacts: the people on one's sites, one per e-mail and site."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import orjson
-from sqlalchemy import bindparam, select
+from sqlalchemy import bindparam, delete, select, update
 
 from rollbook.jsonapi.errors import Problem, Refusal, Refused
-from rollbook.jsonapi.reading import BOOLEANS, Draft
-from rollbook.jsonapi.resource import (
-    Attribute,
-    AttributeFamily,
-    Filter,
-    Kind,
-    Record,
-    Relationship,
-    ResourceType,
-)
-from rollbook.register import audit, consent, text
+from rollbook.jsonapi.reading import Draft
+from rollbook.jsonapi.resource import Record
+from rollbook.register import audience, audit, consent, custom_fields, tags, text
 from rollbook.register.callers import Caller
+from rollbook.register.consent import Circumstances, Subscription
+from rollbook.register.contact_type import (
+    BESIDE,
+    COLUMNS,
+    FIXED,
+    NO_KEYS,
+    PLAIN,
+    STAMPS,
+    STORED,
+    SUBSCRIPTION_AT,
+    TYPE,
+    Keys,
+    custom_document,
+    keys_of,
+    record_of,
+    record_of_row,
+    values_of_row,
+)
+from rollbook.register.custom_fields import PREFIX
 from rollbook.register.moments import now
-from rollbook.register.resource import SITE_FILTER, Creation, Resource
+from rollbook.register.resource import Change, Creation, Found, Removal, Resource, missing
 from rollbook.storage import dialects
 from rollbook.storage.statements import InsertRows, Statement
-from rollbook.storage.tables import contact_counts
+from rollbook.storage.tables import (
+    consent_events,
+    contact_counts,
+    contact_notes,
+    contact_taggings,
+    contact_tombstones,
+)
 from rollbook.storage.tables import contacts as table
-from rollbook.storage.transactions import Row, Snapshot, Transaction
+from rollbook.storage.transactions import Snapshot, Transaction
 
 VIEW = "view:contacts"
 EDIT = "edit:contacts"
-HIGHEST_CUSTOM = 150
 
 
-def _optional(name: str, description: str = "", example: str | None = None) -> Attribute:
-    return Attribute(name, nullable=True, on_create=True, description=description, example=example)
-
-
-def _emails(value: str, _sites: tuple[int, ...]) -> list[str]:
-    return [text.email_key(value)]
-
-
-def _part_of(name: str, meaning: str, column: Any, needle: Any, example: str) -> Filter:
-    """Return a filter for a part of a text: the index narrows, the text decides."""
-    return Filter(
-        name,
-        meaning,
-        values=lambda value, sites: [text.gram_query(sites, (needle(value),)), needle(value)],
-        condition=lambda bound: (
-            dialects.has_grams(table.c.id, bound[0]) & dialects.contains(column, bound[1])
-        ),
-        example=example,
-        selective=True,
-    )
-
-
-def _search_values(value: str, sites: tuple[int, ...]) -> list[str] | None:
-    words = [(text.text_key(word), word.lower()) for word in dict.fromkeys(value.split())]
-    return [text.gram_query(sites, *words), orjson.dumps(words).decode()] if words else None
-
-
-def _flags(value: str, _sites: tuple[int, ...]) -> list[int] | None:
-    flag = BOOLEANS.get({"1": "true", "0": "false"}.get(value, value.lower()))
-    return None if flag is None else [int(flag)]
-
-
-FILTERS = (
-    SITE_FILTER,
-    Filter(
-        "search",
-        "each of whose words, split at white space, is part of the name or the e-mail, in any case",
-        values=_search_values,
-        condition=lambda bound: (
-            dialects.has_grams(table.c.id, bound[0])
-            & dialects.contains_all(table.c.name_key, table.c.email, bound[1])
-        ),
-        example="ines",
-        selective=True,
-    ),
-    Filter(
-        "email",
-        "whose e-mail is this, in any case",
-        values=_emails,
-        condition=lambda bound: table.c.email_key == bound[0],
-        example="ines@example.test",
-        selective=True,
-    ),
-    Filter(
-        "email_eq",
-        "whose e-mail is this, in any case; the same as `email`",
-        values=_emails,
-        condition=lambda bound: table.c.email_key == bound[0],
-        example="ines@example.test",
-        selective=True,
-    ),
-    _part_of(
-        "email_contains", "whose e-mail contains this, in any case", table.c.email, str.lower, "@example"
-    ),
-    _part_of(
-        "name_contains", "whose name contains this, in any case", table.c.name_key, text.text_key, "oka"
-    ),
-    Filter(
-        "subscribed",
-        "who are subscribed to marketing (`true`), or who are not (`false`)",
-        values=_flags,
-        condition=lambda bound: table.c.subscribed == bound[0],
-        example="true",
-    ),
-)
-
-TYPE = ResourceType(
-    name="contacts",
-    description="A person on a site, with at most one contact for an e-mail in a site.",
-    attributes=(
-        Attribute(
-            "name",
-            on_create=True,
-            description="The full name; without one, the local part of the e-mail.",
-            example="Ines Okafor",
-        ),
-        Attribute(
-            "email",
-            required=True,
-            on_create=True,
-            description="Trimmed, lower-cased, and unique in the site.",
-            example="ines@example.test",
-        ),
-        _optional("address_line_1", example="Rua das Flores 12"),
-        _optional("address_line_2", example="2 Esq"),
-        _optional("address_city", example="Porto"),
-        _optional("address_country", description="A code or a full name.", example="PT"),
-        _optional("address_state", example="Porto"),
-        _optional("address_zip", example="4050-262"),
-        _optional("phone_number", example="+351 555 010 020"),
-        _optional("business_number", description="A second phone.", example="+351 555 010 021"),
-        Attribute(
-            "subscribed",
-            Kind.BOOLEAN,
-            on_create=True,
-            description="Whether the person agreed to marketing; false unless said.",
-            example=True,
-        ),
-        Attribute(
-            "external_user_id",
-            nullable=True,
-            description="Accepted and ignored on create: a new contact does not support it.",
-        ),
-        AttributeFamily(
-            "custom_",
-            HIGHEST_CUSTOM,
-            _optional("custom", "A custom field; answered where it has a value.", "Retail"),
-        ),
-        Attribute("created_at", Kind.TIMESTAMP, example="2026-05-01T10:00:00.000Z"),
-        Attribute("updated_at", Kind.TIMESTAMP, example="2026-05-01T10:00:00.000Z"),
-    ),
-    relationships=(
-        Relationship("customer", "customers", includable=True, description="Null until an offer is granted."),
-        Relationship("site", "sites", includable=True, required=True, description="The contact's site."),
-        Relationship("offers", "offers", to_many=True, linked=True, includable=True),
-        Relationship("tags", "contact_tags", to_many=True, linked=True, includable=True),
-    ),
-    sorts=("name", "email", "created_at"),
-    default_sort="-created_at",
-    filters=FILTERS,
-    links={"customer": ""},
-    example_id="2301000456",
-)
-
-# The texts that a create stores as they are sent, in the order of their columns.
-PLAIN = (
-    "address_line_1",
-    "address_line_2",
-    "address_city",
-    "address_country",
-    "address_state",
-    "address_zip",
-    "phone_number",
-    "business_number",
-)
-# The attributes before the custom fields, in the order of emission and of the columns.
-FIXED = ("name", "email", *PLAIN, "subscribed", "external_user_id")
-STAMPS = ("created_at", "updated_at")
-COLUMNS = tuple(table.c[name] for name in ("id", "site_id", *FIXED, *STAMPS, "custom"))
-NAMES = (*FIXED, *STAMPS)
-SUBSCRIBED_AT, STAMPS_AT = 2 + FIXED.index("subscribed"), 2 + len(FIXED)
-EMAIL_PLACE = TYPE.writable["email"][0]
-NO_CUSTOM = "{}"
+EMAIL_PLACE = TYPE.on_create["email"][0]
+EXTERNAL_PLACE = TYPE.on_update["external_user_id"][0]
+NOBODY_ELSE = 0
 
 
 class NewContact(NamedTuple):
@@ -192,11 +59,25 @@ class NewContact(NamedTuple):
     caller: Caller
     site_id: int
     values: tuple[Any, ...]
-    name_key: str
-    email_key: str
+    keys: Keys
     subscribed: bool
-    grams: str
+    circumstances: Circumstances
     problems: tuple[Problem, ...]
+
+
+class ContactChange(NamedTuple):
+    """A change of a contact: what is given of it, and what is wrong with that.
+
+    `tags` are the ones that it shall have, where they are given. `external_user_id` may be set without a
+    customer where `may_set_external` says so.
+    """
+
+    found: Found
+    given: dict[str, Any]
+    tags: tuple[int, ...] | None
+    circumstances: Circumstances
+    problems: tuple[Problem, ...]
+    may_set_external: bool = False
 
 
 existing_id = Statement(
@@ -204,16 +85,53 @@ existing_id = Statement(
         table.c.site_id == bindparam("site_id"), table.c.email_key == bindparam("email_key")
     )
 )
+with_external_user_id = Statement(
+    select(table.c.id).where(
+        table.c.site_id == bindparam("site_id"), table.c.external_user_id == bindparam("external_user_id")
+    )
+)
+contact_as_it_is = Statement(
+    select(*COLUMNS).where(table.c.site_id == bindparam("site_id"), table.c.id == bindparam("id"))
+)
 add_contact = InsertRows(
-    dialects.insert_or_skip(table, ["site_id", "email_key"]).returning(*COLUMNS),
-    ["site_id", "id", "name", "email", *PLAIN, "subscribed", "custom", *STAMPS, "name_key", "email_key"],
+    dialects.insert_or_skip(table, ["site_id", "email_key"]).returning(*STORED),
+    [
+        *("site_id", "id", "name", "email", *PLAIN, "subscription", "custom", *STAMPS),
+        *("name_key", "email_key", "search_keys", "hidden"),
+    ],
+)
+CHANGED = (*FIXED, *BESIDE, "updated_at", "name_key", "email_key")
+change_contact = Statement(
+    update(table)
+    .where(table.c.site_id == bindparam("of_site"), table.c.id == bindparam("of_id"))
+    .values({name: bindparam(name) for name in CHANGED})
 )
 add_grams = InsertRows(dialects.insert_grams(), ["rowid", "grams"])
-add_to_count = InsertRows(
-    dialects.insert_or_add(contact_counts, ["site_id"], contact_counts.c.contacts), ["site_id", "contacts"]
+delete_grams = Statement(dialects.delete_grams(bindparam("id")))
+add_to_counts = InsertRows(
+    dialects.insert_or_add(
+        contact_counts,
+        ["site_id"],
+        contact_counts.c.contacts,
+        contact_counts.c.subscribed,
+        contact_counts.c.never_subscribed,
+    ),
+    ["site_id", "contacts", "subscribed", "never_subscribed"],
 )
-count_of_site = Statement(
-    select(contact_counts.c.contacts).where(contact_counts.c.site_id == bindparam("site_id"))
+# What belongs to a contact, from the leaves to the root.
+delete_whole = tuple(
+    Statement(delete(each).where(each.c.site_id == bindparam("site_id"), key == bindparam("id")))
+    for each, key in (
+        (contact_taggings, contact_taggings.c.contact_id),
+        (contact_notes, contact_notes.c.contact_id),
+        (consent_events, consent_events.c.contact_id),
+        (table, table.c.id),
+    )
+)
+survivor_of = Statement(
+    select(contact_tombstones.c.survivor_id).where(
+        contact_tombstones.c.site_id == bindparam("site_id"), contact_tombstones.c.id == bindparam("id")
+    )
 )
 
 
@@ -222,35 +140,27 @@ def prepare(caller: Caller, site_id: int, draft: Draft) -> NewContact:
     given = draft.attributes
     email = text.email_text(str(given.get("email") or ""))
     problems = list(draft.problems)
-    if not any(problem.name == "email" for problem in problems):
-        if not email:
-            problems.append(Problem(Refusal.BLANK, "email", place=EMAIL_PLACE))
-        elif not text.is_email(email):
-            problems.append(Problem(Refusal.INVALID, "email", place=EMAIL_PLACE))
-    name = str(given.get("name") or "")
-    if not name.strip():
-        name = email.rpartition("@")[0]
-    name_key, email_key = text.text_key(name), text.email_key(email)
+    _judge_email(email, problems)
+    circumstances = consent.UNSAID
+    if draft.meta:
+        circumstances, more = consent.read_circumstances(draft.meta)
+        problems += more
+    name = _name(given.get("name"), email)
     subscribed = given.get("subscribed") is True
-    values = (
-        name,
-        email,
-        *[given.get(each) for each in PLAIN],
-        int(subscribed),
-        _custom(given),
-    )
-    grams = "" if problems else text.grams(site_id, name_key, email)
+    plain = [given.get(each) for each in PLAIN]
+    state = Subscription.SUBSCRIBED if subscribed else Subscription.NEVER
+    values = (name, email, *plain, int(state), custom_document(given))
     problems.sort(key=lambda problem: problem.place)
-    return NewContact(caller, site_id, values, name_key, email_key, subscribed, grams, tuple(problems))
+    keys = NO_KEYS if problems else keys_of(site_id, name, email, dict(zip(PLAIN, plain, strict=True)))
+    return NewContact(caller, site_id, values, keys, subscribed, circumstances, tuple(problems))
 
 
 def all_problems(snapshot: Snapshot, new: NewContact) -> list[Problem]:
     """Return every problem of a contact that cannot be made, a taken e-mail among them."""
     problems = list(new.problems)
     if not any(problem.name == "email" for problem in problems):
-        row = snapshot.row(existing_id, {"site_id": new.site_id, "email_key": new.email_key})
-        if row is not None:
-            problems.append(_taken(new, row[0]))
+        email_key = text.email_key(new.values[1])
+        problems += _taken(snapshot, new.caller, new.site_id, email_key, NOBODY_ELSE)
     return sorted(problems, key=lambda problem: problem.place)
 
 
@@ -265,68 +175,269 @@ def create_many(transaction: Transaction, items: list[NewContact]) -> list[Recor
     rows = transaction.insert(
         add_contact,
         [
-            (new.site_id, each, *new.values, moment, moment, new.name_key, new.email_key)
+            (new.site_id, each, *new.values, moment, moment, *new.keys[:3], 0)
             for each, new in zip(ids, items, strict=True)
         ],
     )
-    stored = {row[0]: _record(row) for row in rows}
+    defined = {
+        site_id: custom_fields.names_defined(transaction, site_id)
+        for site_id in {new.site_id for new in items}
+    }
+    stored = {row[0]: record_of(row, (), defined[row[1]]) for row in rows}
     made = [(each, new) for each, new in zip(ids, items, strict=True) if each in stored]
-    done = [(new.site_id, each, new.caller.key_id) for each, new in made]
-    transaction.insert(add_grams, [(each, new.grams) for each, new in made])
-    consent.record_subscribed(
-        transaction, [who for who, (_, new) in zip(done, made, strict=True) if new.subscribed], moment
+    transaction.insert(add_grams, [(each, new.keys.grams) for each, new in made])
+    consent.record(
+        transaction,
+        [
+            consent.Event(new.site_id, each, True, new.caller, new.circumstances)
+            for each, new in made
+            if new.subscribed
+        ],
+        moment,
     )
-    audit.record(transaction, "contacts.create", done, moment)
-    added: dict[int, int] = {}
-    for site_id, _, _ in done:
-        added[site_id] = added.get(site_id, 0) + 1
-    transaction.insert(add_to_count, list(added.items()))
-    return [stored.get(each) or _refuse_taken(transaction, new) for each, new in zip(ids, items, strict=True)]
+    audit.record(
+        transaction, TYPE.name, "create", [(new.site_id, each, new.caller) for each, new in made], moment
+    )
+    _count(transaction, [(new.site_id, 1, int(new.subscribed), int(not new.subscribed)) for _, new in made])
+    return [
+        stored.get(each)
+        or Refused(*_taken(transaction, new.caller, new.site_id, new.keys.email_key, NOBODY_ELSE))
+        for each, new in zip(ids, items, strict=True)
+    ]
 
 
-def total(snapshot: Snapshot, sites: tuple[int, ...]) -> int:
-    """Return how many contacts the sites have."""
-    rows = [snapshot.row(count_of_site, {"site_id": site_id}) for site_id in sites]
-    return sum(row[0] for row in rows if row)
+def check_linkage(snapshot: Snapshot, found: Found, draft: Draft) -> None:
+    """Raise Refused where a change names a tag that the contact's site does not have."""
+    tags.ids_of_known(snapshot, found.site_id, draft.linkage.get("tags", ()))
 
 
-def _custom(given: dict[str, Any]) -> str:
-    values = {name: given[name] for name in given if name.startswith("custom_") and given[name] is not None}
-    if not values:
-        return NO_CUSTOM
-    numbered = sorted(values.items(), key=lambda item: int(item[0].removeprefix("custom_")))
-    return orjson.dumps(dict(numbered)).decode()
+def prepare_change(found: Found, draft: Draft) -> ContactChange:
+    """Judge a change of a contact by itself; a null `subscribed` counts as absent."""
+    given = {name: value for name, value in draft.attributes.items() if (name, value) != ("subscribed", None)}
+    problems = list(draft.problems)
+    if "email" in given:
+        email = text.email_text(str(given["email"] or ""))
+        given["email"] = email
+        _judge_email(email, problems)
+    circumstances, more = consent.read_circumstances(draft.meta)
+    problems += more
+    wanted = draft.linkage.get("tags")
+    numbers = None if wanted is None else tuple(int(each) for each in wanted)
+    problems.sort(key=lambda problem: problem.place)
+    return ContactChange(found, given, numbers, circumstances, tuple(problems))
 
 
-def _refuse_taken(transaction: Transaction, new: NewContact) -> Refused:
-    row = transaction.rows(existing_id, {"site_id": new.site_id, "email_key": new.email_key})[0]
-    return Refused(_taken(new, row[0]))
+def all_problems_of_change(snapshot: Snapshot, change: ContactChange) -> list[Problem]:
+    """Return every problem of a change that cannot be made."""
+    problems, found = list(change.problems), change.found
+    named = {problem.name for problem in problems}
+    if "email" in change.given and "email" not in named:
+        key = text.email_key(change.given["email"])
+        problems += _taken(snapshot, found.caller, found.site_id, key, found.id)
+    external = change.given.get("external_user_id")
+    if external is not None and "external_user_id" not in named:
+        if not change.may_set_external:
+            problems.append(Problem(Refusal.NEEDS_CUSTOMER, "external_user_id", place=EXTERNAL_PLACE))
+        else:
+            problems += _taken_external(snapshot, found, external)
+    return sorted(problems, key=lambda problem: problem.place)
 
 
-def _taken(new: NewContact, contact_id: int) -> Problem:
-    existing = ("contacts", contact_id) if new.caller.may(VIEW) else None
-    return Problem(Refusal.TAKEN, "email", place=EMAIL_PLACE, existing=existing)
+def change_many(transaction: Transaction, items: list[ContactChange]) -> list[Record | Refused]:
+    """Change contacts, each with its ledger, its tokens and its audit row, or refuse."""
+    return [_change(transaction, change) for change in items]
 
 
-def _record(row: Row) -> Record:
-    # The custom fields come last in a row: without them, the names fit what is before.
-    if row[-1] == NO_CUSTOM:
-        attributes = dict(zip(NAMES, row[2:-1], strict=True))
-    else:
-        attributes = dict(zip(FIXED, row[2:STAMPS_AT], strict=True))
-        attributes.update(orjson.loads(row[-1]))
-        attributes.update(zip(STAMPS, row[STAMPS_AT:-1], strict=True))
-    attributes["subscribed"] = row[SUBSCRIBED_AT] == 1
-    return Record(row[0], attributes, {"customer": None, "site": row[1], "offers": (), "tags": ()})
+def remove_many(transaction: Transaction, items: list[Found]) -> list[Refused | None]:
+    """Delete contacts with everything that belongs to them; their e-mails are free at once."""
+    return [_remove(transaction, found) for found in items]
+
+
+def read(snapshot: Snapshot, found: Found) -> Record:
+    """Return a contact as it is; raise Refused where it is gone or is not as the caller expects."""
+    row = snapshot.row(contact_as_it_is, {"site_id": found.site_id, "id": found.id})
+    if row is None:
+        raise missing(snapshot, RESOURCE, found.caller, str(found.id))
+    record = record_of_row(row)
+    found.judge(record)
+    return record
+
+
+def values_of(snapshot: Snapshot, site_id: int, contact_id: int) -> dict[str, Any] | None:
+    """Return the stored values of a contact by column, or None where there is none."""
+    row = snapshot.row(contact_as_it_is, {"site_id": site_id, "id": contact_id})
+    return None if row is None else values_of_row(row)
+
+
+def store(
+    transaction: Transaction,
+    site_id: int,
+    contact_id: int,
+    before: dict[str, Any],
+    after: dict[str, Any],
+    moment: str,
+) -> None:
+    """Put other values in the place of a contact's, and keep what it is found by."""
+    keys = keys_of(site_id, after["name"], after["email"], after)
+    which = {"of_site": site_id, "of_id": contact_id}
+    transaction.run(change_contact, after | keys._asdict() | {"updated_at": moment} | which)
+    texts = (before["search_keys"], before["name"], before["email"])
+    if texts != (keys.search_keys, after["name"], after["email"]):
+        transaction.run(delete_grams, {"id": contact_id})
+        transaction.insert(add_grams, [(contact_id, keys.grams)])
+
+
+def delete_with_all(transaction: Transaction, site_id: int, contact_id: int, state: Subscription) -> None:
+    """Delete a contact with everything that belongs to it; `state` is its subscription."""
+    which = {"site_id": site_id, "id": contact_id}
+    transaction.run(delete_grams, {"id": contact_id})
+    for statement in delete_whole:
+        transaction.run(statement, which)
+    _count(transaction, [(site_id, -1, *_minus(_state_counts(state)))])
+
+
+def gone(snapshot: Snapshot, caller: Caller, contact_id: int) -> Problem | None:
+    """Return the refusal that names the survivor of a merged contact, where the caller may know it."""
+    for site_id in sorted(caller.sites):
+        row = snapshot.row(survivor_of, {"site_id": site_id, "id": contact_id})
+        if row is not None and row[0] is not None and caller.may(VIEW):
+            return Problem(Refusal.NOT_FOUND, existing=(TYPE.name, row[0]), existing_as="merged_into")
+    return None
+
+
+def _change(transaction: Transaction, change: ContactChange) -> Record | Refused:
+    found = change.found
+    which = {"site_id": found.site_id, "id": found.id}
+    row = transaction.row(contact_as_it_is, which)
+    if row is None:
+        return missing(transaction, RESOURCE, found.caller, str(found.id))
+    current = record_of_row(row)
+    found.judge(current)
+    if change.tags:
+        tags.ids_of_known(transaction, found.site_id, [str(each) for each in change.tags])
+    problems = all_problems_of_change(transaction, change)
+    if problems:
+        return Refused(*problems)
+    before = values_of_row(row)
+    after = _after(before, change.given)
+    moment = now()
+    changed = after != before
+    if changed:
+        store(transaction, found.site_id, found.id, before, after, moment)
+        _follow_subscription(transaction, change, before["subscription"], after["subscription"], moment)
+    if change.tags is not None:
+        created_at = before["created_at"]
+        changed |= tags.replace(transaction, found.site_id, found.id, created_at, change.tags)
+    if not changed:
+        return current
+    audit.record(transaction, TYPE.name, "update", [(found.site_id, found.id, found.caller)], moment)
+    return record_of_row(transaction.rows(contact_as_it_is, which)[0])
+
+
+def _after(before: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """Return the values of a contact after a change."""
+    after = before | {name: value for name, value in given.items() if name in FIXED}
+    if "name" in given:
+        after["name"] = _name(given["name"], after["email"])
+    if given.get("subscribed") is True:
+        after["subscription"] = int(Subscription.SUBSCRIBED)
+    elif given.get("subscribed") is False and before["subscription"] == Subscription.SUBSCRIBED:
+        after["subscription"] = int(Subscription.UNSUBSCRIBED)
+    if any(name.startswith(PREFIX) for name in given):
+        after["custom"] = custom_document(orjson.loads(before["custom"]) | given)
+    return after
+
+
+def _follow_subscription(
+    transaction: Transaction, change: ContactChange, before: int, after: int, moment: str
+) -> None:
+    """Write the ledger's event for a change of subscription, and keep the counts."""
+    if before == after:
+        return
+    found = change.found
+    subscribed = after == Subscription.SUBSCRIBED
+    consent.record(
+        transaction,
+        [consent.Event(found.site_id, found.id, subscribed, found.caller, change.circumstances)],
+        moment,
+    )
+    recount(transaction, found.site_id, Subscription(before), Subscription(after))
+
+
+def recount(transaction: Transaction, site_id: int, before: Subscription, after: Subscription) -> None:
+    """Keep the counts of a site when a contact goes from one state of subscription to another."""
+    _count(transaction, [(site_id, 0, *_minus(_state_counts(before))), (site_id, 0, *_state_counts(after))])
+
+
+def _remove(transaction: Transaction, found: Found) -> Refused | None:
+    row = transaction.row(contact_as_it_is, {"site_id": found.site_id, "id": found.id})
+    if row is None:
+        return missing(transaction, RESOURCE, found.caller, str(found.id))
+    found.judge(record_of_row(row))
+    delete_with_all(transaction, found.site_id, found.id, Subscription(row[SUBSCRIPTION_AT]))
+    audit.record(transaction, TYPE.name, "delete", [(found.site_id, found.id, found.caller)], now())
+    return None
+
+
+def _state_counts(state: Subscription) -> tuple[int, int]:
+    return int(state is Subscription.SUBSCRIBED), int(state is Subscription.NEVER)
+
+
+def _minus(counts: tuple[int, int]) -> tuple[int, int]:
+    return -counts[0], -counts[1]
+
+
+def _count(transaction: Transaction, changes: Sequence[tuple[int, int, int, int]]) -> None:
+    """Add to the counts of sites: contacts, those subscribed, those who never were."""
+    sums: dict[int, tuple[int, int, int]] = {}
+    for site_id, *more in changes:
+        known = sums.get(site_id, (0, 0, 0))
+        sums[site_id] = (known[0] + more[0], known[1] + more[1], known[2] + more[2])
+    transaction.insert(add_to_counts, [(site_id, *added) for site_id, added in sums.items() if any(added)])
+
+
+def _judge_email(email: str, problems: list[Problem]) -> None:
+    """Add what is wrong with an e-mail, unless its value was wrong already."""
+    if any(problem.name == "email" for problem in problems):
+        return
+    if not email:
+        problems.append(Problem(Refusal.BLANK, "email", place=EMAIL_PLACE))
+    elif not text.is_email(email):
+        problems.append(Problem(Refusal.INVALID, "email", place=EMAIL_PLACE))
+
+
+def _name(given: Any, email: str) -> str:
+    name = str(given or "")
+    return name if name.strip() else email.rpartition("@")[0]
+
+
+def _taken(snapshot: Snapshot, caller: Caller, site_id: int, email_key: str, own_id: int) -> list[Problem]:
+    row = snapshot.row(existing_id, {"site_id": site_id, "email_key": email_key})
+    if row is None or row[0] == own_id:
+        return []
+    existing = (TYPE.name, row[0]) if caller.may(VIEW) else None
+    return [Problem(Refusal.TAKEN, "email", place=EMAIL_PLACE, existing=existing)]
+
+
+def _taken_external(snapshot: Snapshot, found: Found, external: str) -> list[Problem]:
+    values = {"site_id": found.site_id, "external_user_id": external}
+    row = snapshot.row(with_external_user_id, values)
+    if row is None or row[0] == found.id:
+        return []
+    existing = (TYPE.name, row[0]) if found.caller.may(VIEW) else None
+    return [Problem(Refusal.TAKEN, "external_user_id", place=EXTERNAL_PLACE, existing=existing)]
 
 
 RESOURCE = Resource(
     type=TYPE,
     table=table,
     columns=COLUMNS,
-    record=_record,
+    record=record_of_row,
     sort_columns={"name": table.c.name_key, "email": table.c.email_key, "created_at": table.c.created_at},
     view_permission=VIEW,
     creation=Creation(EDIT, prepare, all_problems, create_many),
-    total=total,
+    change=Change(EDIT, prepare_change, all_problems_of_change, change_many, check_linkage),
+    removal=Removal(EDIT, remove_many),
+    gone=gone,
+    total=audience.total,
 )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from sqlalchemy import bindparam, delete, insert, select, update
 
 from rollbook.register import users
-from rollbook.register.callers import PERMISSIONS
+from rollbook.register.callers import PERMISSIONS, Caller
 from rollbook.register.moments import now
 from rollbook.storage.statements import InsertRows, Statement
 from rollbook.storage.tables import key_sites, keys, sites, tokens
@@ -135,10 +135,11 @@ def key_of_client(snapshot: Snapshot, client_id: str, client_secret: str) -> int
     return None
 
 
-def rights(snapshot: Snapshot, key_id: int) -> tuple[int, frozenset[int], frozenset[str]]:
-    """Return the user, the sites and the permissions of a key that exists."""
+def caller(snapshot: Snapshot, key_id: int, expires: float) -> Caller:
+    """Return who asks with a key that exists, until a moment in epoch seconds."""
     user_id, all_sites, permissions = snapshot.rows(rights_of_key, {"id": key_id})[0]
-    return user_id, frozenset(_sites(snapshot, key_id, all_sites)), frozenset(_permissions(permissions))
+    seen = frozenset(_sites(snapshot, key_id, all_sites))
+    return Caller(key_id, user_id, seen, frozenset(_permissions(permissions)), expires, bool(all_sites))
 
 
 def _find(transaction: Transaction, which: str) -> Key:

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Select, Table, bindparam, func, or_, select
+from sqlalchemy import ColumnElement, Select, Table, and_, bindparam, func, or_, select
 
-from rollbook.jsonapi.errors import Problem, Refused
-from rollbook.jsonapi.query import Query
+from rollbook.jsonapi import cursors
+from rollbook.jsonapi.errors import Problem, Refusal, Refused, refuse
+from rollbook.jsonapi.query import AFTER, Query
 from rollbook.jsonapi.reading import Draft, read_id
 from rollbook.jsonapi.resource import Attribute, Filter, Record, ResourceType
 from rollbook.jsonapi.writing import Collection
@@ -36,6 +37,38 @@ SITE_FILTER = Filter(
 )
 
 
+class Walk(NamedTuple):
+    """An index that holds what one value of a filter finds, in the default order of the collection.
+
+    `found` is the column of the ids, `value` that of the filter's value, `ordering` the order of the index.
+    """
+
+    table: Table
+    site: ColumnElement[Any]
+    found: ColumnElement[Any]
+    value: ColumnElement[Any]
+    ordering: tuple[ColumnElement[Any], ...]
+
+
+class Found(NamedTuple):
+    """A resource that a caller may see and wants to change, if it is still as `if_match` expects."""
+
+    caller: Caller
+    site_id: int
+    id: int
+    if_match: Callable[[Record], bool] | None = None
+
+    def judge(self, record: Record) -> None:
+        """Raise Refused where the resource has changed since the caller read it."""
+        if self.if_match is not None and not self.if_match(record):
+            raise refuse(Refusal.CHANGED_MEANWHILE)
+
+
+def site_of_draft(caller: Caller, draft: Draft) -> int:
+    """Return the site of a draft; raise Refused for one that the caller does not see."""
+    return caller.site(draft.related["site"])
+
+
 @dataclass(frozen=True, slots=True)
 class Creation:
     """How resources of a type are made.
@@ -48,6 +81,32 @@ class Creation:
     prepare: Callable[[Caller, int, Draft], Any]
     all_problems: Callable[[Snapshot, Any], Sequence[Problem]]
     create_many: Callable[[Transaction, list[Any]], Sequence[Record | Refused]]
+    site_of: Callable[[Caller, Draft], int] = site_of_draft
+    extension: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """How resources of a type are changed; like a creation.
+
+    `check` raises Refused for linkage to what does not exist.
+    """
+
+    permission: str
+    prepare: Callable[[Found, Draft], Any]
+    all_problems: Callable[[Snapshot, Any], Sequence[Problem]]
+    change_many: Callable[[Transaction, list[Any]], Sequence[Record | Refused]]
+    check: Callable[[Snapshot, Found, Draft], None] | None = None
+    extension: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """How resources of a type are deleted."""
+
+    permission: str
+    remove_many: Callable[[Transaction, list[Found]], Sequence[Refused | None]]
+    extension: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +114,8 @@ class Resource:
     """A resource type with the table that holds it; its routes and its answers follow from this.
 
     `record` makes a record of a row of `columns`, which begin with the id and the site. `sort_columns` has
-    the column of each sort, `total` counts all resources of sites faster than counting would.
+    the column of each sort, `total` counts all resources of sites faster than counting would, `listed`
+    says which rows a list may show, and `gone` why an id is unknown to a caller, where that can be said.
     """
 
     type: ResourceType
@@ -65,6 +125,10 @@ class Resource:
     sort_columns: Mapping[str, ColumnElement[Any]]
     view_permission: str | None = None
     creation: Creation | None = None
+    change: Change | None = None
+    removal: Removal | None = None
+    listed: ColumnElement[bool] | None = None
+    gone: Callable[[Snapshot, Caller, int], Problem | None] | None = None
     total: Callable[[Snapshot, tuple[int, ...]], int] | None = None
 
     @cached_property
@@ -113,25 +177,31 @@ def plain_record(resource: ResourceType) -> Callable[[Row], Record]:
 
 
 def page(snapshot: Snapshot, asked: PageAsked) -> Collection:
-    """Return a page of a collection, the exact number of what matches, and what the page includes."""
+    """Return a page of a collection, the exact number of what matches, and what the page includes.
+
+    Raises Refused for a cursor that does not belong to the collection and its sort.
+    """
     resource, query = asked.resource, asked.query
     filters, sites = _filters_and_sites(resource, query, asked.sites)
     if not sites:
         return Collection((), 0)
     shape = tuple((name, tuple(len(values) for values in alternatives)) for name, alternatives in filters)
-    rows_of, count_of = _statements(resource, len(sites), shape, query.sort)
     values: dict[str, Any] = {f"site_{at}": site for at, site in enumerate(sites)}
     for name, alternatives in filters:
         bound = [value for alternative in alternatives for value in alternative]
         values.update((f"{name}_{at}", value) for at, value in enumerate(bound))
+    if query.page.cursor is not None:
+        rows, cursors = _page_by_cursor(snapshot, resource, query, (len(sites), shape), values)
+        records = [resource.record(row) for row in rows]
+        return Collection(records, 0, _included(snapshot, asked, query.include, records), cursors)
+    rows_of, count_of = _statements(resource, len(sites), shape, query.sort)
     offset = query.page.offset
     rows = snapshot.rows(rows_of, {**values, "size": query.page.size, "offset": offset})
     if len(rows) < query.page.size and (rows or not offset):
         total = offset + len(rows)
-    elif not filters and resource.total is not None:
-        total = resource.total(snapshot, sites)
     else:
-        total = snapshot.rows(count_of, values)[0][0]
+        kept = _total(snapshot, resource, sites, filters)
+        total = snapshot.rows(count_of, values)[0][0] if kept is None else kept
     records = [resource.record(row) for row in rows]
     return Collection(records, total, _included(snapshot, asked, query.include, records))
 
@@ -155,6 +225,81 @@ def one(snapshot: Snapshot, asked: OneAsked) -> Collection | None:
     return Collection(records, 1, _included(snapshot, asked, asked.include, records))
 
 
+def find(snapshot: Snapshot, resource: Resource, caller: Caller, resource_id: str) -> int:
+    """Return the site of a resource; raise Refused, as for an unknown id, where the caller sees none."""
+    number = read_id(resource_id)
+    if number is not None and caller.sites:
+        sites = sorted(caller.sites)
+        values = {f"site_{at}": site for at, site in enumerate(sites)} | {"id": number}
+        row = snapshot.row(_site_of(resource, len(sites)), values)
+        if row is not None:
+            return int(row[0])
+    raise missing(snapshot, resource, caller, resource_id)
+
+
+def missing(snapshot: Snapshot, resource: Resource, caller: Caller, resource_id: str) -> Refused:
+    """Return the refusal for an id that is unknown to a caller, with the reason where there is one."""
+    number = read_id(resource_id)
+    if number is not None and resource.gone is not None:
+        problem = resource.gone(snapshot, caller, number)
+        if problem is not None:
+            return Refused(problem)
+    return refuse(Refusal.NOT_FOUND)
+
+
+def new_item(resource: Resource, caller: Caller, draft: Draft) -> Any:
+    """Return what `create_many` takes, judged by itself; raise Refused by the stages of the contract."""
+    if resource.creation is None:
+        raise refuse(Refusal.NOT_FOUND)
+    site_id = resource.creation.site_of(caller, draft)
+    caller.require(resource.creation.permission)
+    if draft.conflict is not None:
+        raise Refused(draft.conflict)
+    return resource.creation.prepare(caller, site_id, draft)
+
+
+def changed_item(
+    snapshot: Snapshot,
+    resource: Resource,
+    caller: Caller,
+    resource_id: str,
+    draft: Draft,
+    if_match: Callable[[Record], bool] | None = None,
+) -> Any:
+    """Return what `change_many` takes, judged by itself; raise Refused by the stages of the contract."""
+    if resource.change is None:
+        raise refuse(Refusal.NOT_FOUND)
+    site_id = find(snapshot, resource, caller, resource_id)
+    found = Found(caller, site_id, int(resource_id), if_match)
+    if resource.change.check is not None:
+        resource.change.check(snapshot, found, draft)
+    caller.require(resource.change.permission)
+    if draft.conflict is not None:
+        raise Refused(draft.conflict)
+    return resource.change.prepare(found, draft)
+
+
+def removed_item(
+    snapshot: Snapshot,
+    resource: Resource,
+    caller: Caller,
+    resource_id: str,
+    if_match: Callable[[Record], bool] | None = None,
+) -> Found:
+    """Return what `remove_many` takes; raise Refused for an unseen id, then for a missing permission."""
+    if resource.removal is None:
+        raise refuse(Refusal.NOT_FOUND)
+    site_id = find(snapshot, resource, caller, resource_id)
+    caller.require(resource.removal.permission)
+    return Found(caller, site_id, int(resource_id), if_match)
+
+
+def stored(snapshot: Snapshot, resource: Resource, site_id: int, number: int) -> Record | None:
+    """Return a resource of a site as it stands."""
+    records = _by_id(snapshot, resource, (site_id,), [number])
+    return records[0] if records else None
+
+
 def _filters_and_sites(
     resource: Resource, query: Query, seen: frozenset[int]
 ) -> tuple[list[tuple[str, list[Sequence[Any]]]], tuple[int, ...]]:
@@ -173,39 +318,168 @@ def _filters_and_sites(
     return filters, ordered
 
 
+Shape = tuple[tuple[str, tuple[int, ...]], ...]
+Sort = tuple[tuple[str, bool], ...]
+
+
 @lru_cache(maxsize=MOST_SHAPES)
-def _statements(
-    resource: Resource,
-    sites: int,
-    filters: tuple[tuple[str, tuple[int, ...]], ...],
-    sort: tuple[tuple[str, bool], ...],
-) -> tuple[Statement, Statement]:
+def _statements(resource: Resource, sites: int, filters: Shape, sort: Sort) -> tuple[Statement, Statement]:
     """Return the statements for a page and for the number of what matches, for one shape of question."""
-    conditions = [_of_sites(resource, sites)]
-    for name, lengths in filters:
-        condition = resource.type.filters_by_name[name].condition
-        places = iter(range(sum(lengths)))
-        conditions.append(
-            or_(
-                *(
-                    condition([bindparam(f"{name}_{next(places)}") for _ in range(length)])
-                    for length in lengths
-                )
-            )
-        )
-    selective = any(resource.type.filters_by_name[name].selective for name, _ in filters)
-    ordering: list[ColumnElement[Any]] = []
-    for name, descending in sort:
-        column = resource.sort_columns[name]
-        if selective:
-            column = dialects.sorted_last(column)
-        ordering.append(column.desc() if descending else column.asc())
-    rows = _select(resource).where(*conditions).order_by(*ordering, resource.id)
+    conditions = _conditions(resource, sites, filters)
     count = select(func.count()).select_from(resource.table).where(*conditions)
+    walk = _walk(resource, sites, filters, sort)
+    if walk is None:
+        ordering = [
+            column.desc() if descending else column.asc()
+            for column, descending in _sort_columns(resource, filters, sort)
+        ]
+        rows = _select(resource).where(*conditions).order_by(*ordering, resource.id)
+    else:
+        rows = _walked(resource, filters, *walk).order_by(*walk[1].ordering)
     return (
         Statement(rows.limit(bindparam("size")).offset(bindparam("offset"))),
         Statement(count),
     )
+
+
+def _conditions(resource: Resource, sites: int, filters: Shape) -> list[ColumnElement[bool]]:
+    conditions = [_of_sites(resource, sites)]
+    if resource.listed is not None:
+        conditions.append(resource.listed)
+    return conditions + [_condition(resource, name, lengths) for name, lengths in filters]
+
+
+def _condition(resource: Resource, name: str, lengths: tuple[int, ...]) -> ColumnElement[bool]:
+    """Return what one filter asks: one of its alternatives, each with so many values."""
+    condition = resource.type.filters_by_name[name].condition
+    places = iter(range(sum(lengths)))
+    return or_(
+        *(condition([bindparam(f"{name}_{next(places)}") for _ in range(length)]) for length in lengths)
+    )
+
+
+def _sort_columns(resource: Resource, filters: Shape, sort: Sort) -> list[tuple[ColumnElement[Any], bool]]:
+    """Return the columns to sort by, each with whether it descends; without the id, which comes last."""
+    selective = any(resource.type.filters_by_name[name].selective for name, _ in filters)
+    columns = []
+    for name, descending in sort:
+        column = resource.sort_columns[name]
+        columns.append((dialects.sorted_last(column) if selective else column, descending))
+    return columns
+
+
+def _walk(resource: Resource, sites: int, filters: Shape, sort: Sort) -> tuple[str, Walk] | None:
+    """Return the filter whose index leads through a page, with that index."""
+    name, descending = (sort or (("id", False),))[0]
+    default = resource.type.default_sort
+    if sites != 1 or len(sort) != 1 or default != ("-" if descending else "") + name:
+        return None
+    for each, lengths in filters:
+        walk = resource.type.filters_by_name[each].walk
+        if walk is not None and lengths == (1,):
+            return each, walk
+    return None
+
+
+def _walked(resource: Resource, filters: Shape, name: str, walk: Walk) -> Select[Any]:
+    others = [each for each in filters if each[0] != name]
+    return (
+        _select(resource)
+        .select_from(walk.table)
+        .where(walk.site == bindparam("site_0"), walk.value == bindparam(f"{name}_0"))
+        .where(resource.site == walk.site, resource.id == walk.found)
+        .where(*_conditions(resource, 1, tuple(others)))
+    )
+
+
+def _total(
+    snapshot: Snapshot,
+    resource: Resource,
+    sites: tuple[int, ...],
+    filters: list[tuple[str, list[Sequence[Any]]]],
+) -> int | None:
+    """Return the number of what matches where it need not be counted."""
+    if resource.total is not None and not filters:
+        return resource.total(snapshot, sites)
+    if len(filters) == 1 and len(filters[0][1]) == 1:
+        name, (values,) = filters[0]
+        count = resource.type.filters_by_name[name].count
+        if count is not None:
+            return count(snapshot, sites, values)
+    return None
+
+
+def _page_by_cursor(
+    snapshot: Snapshot,
+    resource: Resource,
+    query: Query,
+    shape: tuple[int, Shape],
+    values: dict[str, Any],
+) -> tuple[list[Row], tuple[str | None, str | None]]:
+    """Return the rows of a page that begins after or ends before a cursor, and the cursors around it."""
+    parameter, text = query.page.cursor or (AFTER, "")
+    forward = parameter == AFTER
+    sort = ",".join(("-" if descending else "") + name for name, descending in query.sort)
+    place: cursors.Place | None = cursors.read(text, sort, len(query.sort)) if text else ()
+    if place is None:
+        raise refuse(Refusal.CURSOR_UNKNOWN, parameter)
+    bound = {f"place_{at}": value for at, value in enumerate(place)}
+    statement = _cursor_statement(resource, *shape, query.sort, forward, bool(text))
+    rows = snapshot.rows(statement, {**values, **bound, "size": query.page.size + 1})
+    more = len(rows) > query.page.size
+    rows = rows[: query.page.size]
+    if not forward:
+        rows.reverse()
+    width = len(resource.columns)
+    places = [cursors.write(sort, [*row[width:], row[0]]) for row in (rows[:1] + rows[-1:])]
+    before, after = (places[0], places[-1]) if places else (text or None, text or None)
+    beyond = bool(text)  # where a cursor was given, there is, or was, something on its other side
+    return [row[:width] for row in rows], (
+        before if (beyond if forward else more) else None,
+        after if (more if forward else beyond) else None,
+    )
+
+
+@lru_cache(maxsize=MOST_SHAPES)
+def _cursor_statement(
+    resource: Resource, sites: int, filters: Shape, sort: Sort, forward: bool, placed: bool
+) -> Statement:
+    """Return the statement for a page by cursor; it also answers the sort columns of each row."""
+    walk = _walk(resource, sites, filters, sort)
+    if walk is None:
+        columns = _sort_columns(resource, filters, sort)
+        rows = _select(resource).where(*_conditions(resource, sites, filters))
+    else:
+        columns = [(walk[1].ordering[0].element, sort[0][1])]
+        rows = _walked(resource, filters, *walk)
+    keys = [(column, descending == forward) for column, descending in columns]
+    keys.append((resource.id if walk is None else walk[1].found, not forward))
+    rows = rows.add_columns(*(resource.sort_columns[name] for name, _ in sort))
+    rows = rows.order_by(*(column.desc() if falls else column.asc() for column, falls in keys))
+    if placed:
+        rows = rows.where(*_beyond(keys))
+    return Statement(rows.limit(bindparam("size")))
+
+
+def _beyond(keys: list[tuple[ColumnElement[Any], bool]]) -> list[ColumnElement[bool]]:
+    """Return the conditions for what comes after the place in the order of the keys.
+
+    The first says no more than the second, but an index understands it.
+    """
+    places: list[ColumnElement[Any]] = [bindparam(f"place_{at}") for at in range(len(keys))]
+    first, falls = keys[0]
+    alternatives = []
+    for at, (column, falling) in enumerate(keys):
+        past = column < places[at] if falling else column > places[at]
+        alternatives.append(
+            and_(*(equal == place for (equal, _), place in zip(keys[:at], places, strict=False)), past)
+        )
+    return [first <= places[0] if falls else first >= places[0], or_(*alternatives)]
+
+
+@lru_cache(maxsize=MOST_SHAPES)
+def _site_of(resource: Resource, sites: int) -> Statement:
+    return Statement(select(resource.site).where(_of_sites(resource, sites), resource.id == bindparam("id")))
 
 
 @lru_cache(maxsize=MOST_SHAPES)

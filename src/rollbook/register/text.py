@@ -78,11 +78,12 @@ def is_email(email: str) -> bool:
     return "@" not in local or (len(local) > 2 and local[0] == local[-1] == '"')
 
 
-def grams(site_id: int, *texts: str) -> str:
+def grams(scope: str, *texts: str) -> str:
     """Return the tokens that make a contact findable by any part of its texts, joined.
 
-    A token is a site and the three characters at one place of a text, or what is left there at its end;
-    with the site in it, a search never reads what belongs to another tenant.
+    A token is a scope and the three characters at one place of a text, or what is left there at its end;
+    the scope is a site, so that a search never reads what belongs to another tenant, and may go on with the
+    letter of a kind of text.
     """
     found: set[str] = set()
     for text in map(_indexable, texts):
@@ -91,12 +92,12 @@ def grams(site_id: int, *texts: str) -> str:
             text = text[:LONGEST_INDEXED]
         found.update(map("".join, zip(text, text[1:], text[2:], strict=False)))
         found.update((text[-2:], text[-1:]))
-    prefix = f"{site_id} "
+    prefix = f"{scope} "
     return prefix + f"{dialects.GRAM_SEPARATOR}{prefix}".join(found)
 
 
-def gram_query(sites: Iterable[int], *words: tuple[str, ...]) -> str:
-    """Return the question for contacts of these sites whose tokens could hold every word.
+def gram_query(scopes: Iterable[str], *words: tuple[str, ...]) -> str:
+    """Return the question for contacts of these scopes whose tokens could hold every word.
 
     A word is given as its spellings, one of which must be there.
     """
@@ -109,10 +110,10 @@ def gram_query(sites: Iterable[int], *words: tuple[str, ...]) -> str:
     return dialects.gram_query(
         [
             (
-                [[[f"{site} {gram}" for gram in each] for each in word] for word in asked],
-                f"{site} {LONG_MARK}",
+                [[[f"{scope} {gram}" for gram in each] for each in word] for word in asked],
+                f"{scope} {LONG_MARK}",
             )
-            for site in sites
+            for scope in scopes
         ],
         by_beginning,
     )

@@ -96,8 +96,7 @@ def caller_of(snapshot: Snapshot, access_token: str) -> Caller | None:
     if row is None:
         return None
     key_id, expires_at = row
-    user_id, site_ids, permissions = keys.rights(snapshot, key_id)
-    return Caller(key_id, user_id, site_ids, permissions, epoch(expires_at))
+    return keys.caller(snapshot, key_id, epoch(expires_at))
 
 
 def _new_pair(transaction: Transaction, key_id: int) -> Pair:

@@ -179,6 +179,19 @@ class Database:
         outcome: Out = await self._writes.submit(operation, item)
         return outcome
 
+    async def scrub(self) -> None:
+        """Rewrite the database so that nothing of what was deleted is left in its files."""
+        if self._writes is None:
+            raise Unavailable("The database is not started.")
+        await self._writes.submit(_scrub, None)
+
+    def scrub_now(self) -> None:
+        """Do the same for one thread."""
+        try:
+            self.engine.scrub(self._connection())
+        except Exception as error:
+            raise self.engine.explained(error) from error
+
     async def read(self, operation: Callable[[Snapshot, In], Out], item: In) -> Out:
         """Do an operation on a consistent state that has everything that was answered before."""
         if self._reads is None:
@@ -235,6 +248,13 @@ class Database:
 
     def _write(self, connection: Connection, jobs: list[Job]) -> Sequence[Outcome]:
         """Do the jobs in one transaction; where one breaks it, each in its own."""
+        for at, job in enumerate(jobs):
+            if job.operation is _scrub:
+                # It cannot be a part of a transaction.
+                before = self._write(connection, jobs[:at]) if at else []
+                return [*before, self._scrubbed(connection), *self._write(connection, jobs[at + 1 :])]
+        if not jobs:
+            return []
         try:
             connection.execute("BEGIN IMMEDIATE")
         except Exception as error:
@@ -254,6 +274,13 @@ class Database:
             return [self.engine.explained(error)] * len(jobs)
         self._ids.committed()
         return outcomes
+
+    def _scrubbed(self, connection: Connection) -> Outcome:
+        try:
+            self.engine.scrub(connection)
+        except Exception as error:  # it is the outcome, raised where it is awaited
+            return self.engine.explained(error)
+        return None
 
     @staticmethod
     def _operate(transaction: Transaction, jobs: list[Job]) -> list[Outcome]:
@@ -290,3 +317,7 @@ class Database:
         # SQLite has rolled back by itself after some errors, and then refuses to do it again.
         with contextlib.suppress(Exception):
             connection.execute("ROLLBACK")
+
+
+def _scrub(*_: Any) -> None:
+    """Mark the job that rewrites the database; the writer does it by itself."""

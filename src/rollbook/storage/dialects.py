@@ -6,11 +6,14 @@ from sqlalchemy import (
     BigInteger,
     Column,
     ColumnElement,
+    Delete,
     Dialect,
     Insert,
     Integer,
     Table,
+    Text,
     UnaryExpression,
+    cast,
     column,
     exists,
     func,
@@ -43,6 +46,8 @@ CREATE_SEARCH_INDEX = (
     "tokenize=\"unicode61 remove_diacritics 0 categories 'L* M* N* P* S* Z* C*' separators '\x1f'\")"
 )
 
+OPTIMIZE_SEARCH_INDEX = "INSERT INTO contact_search(contact_search) VALUES ('optimize')"
+
 _search = table("contact_search", column("rowid"), column("grams"))
 
 
@@ -51,11 +56,12 @@ def insert_or_skip(into: Table, unique: list[str]) -> Insert:
     return sqlite_insert(into).on_conflict_do_nothing(index_elements=unique)
 
 
-def insert_or_add(into: Table, unique: list[str], amount: Column[Any]) -> Insert:
-    """Return an INSERT that adds `amount` to the row that has the `unique` columns already."""
+def insert_or_add(into: Table, unique: list[str], *amounts: Column[Any]) -> Insert:
+    """Return an INSERT that adds `amounts` to the row that has the `unique` columns already."""
     statement = sqlite_insert(into)
     return statement.on_conflict_do_update(
-        index_elements=unique, set_={amount.name: amount + statement.excluded[amount.name]}
+        index_elements=unique,
+        set_={amount.name: amount + statement.excluded[amount.name] for amount in amounts},
     )
 
 
@@ -64,10 +70,20 @@ def insert_grams() -> Insert:
     return _search.insert()
 
 
+def delete_grams(contact_id: Any) -> Delete:
+    """Return the DELETE that makes a contact no longer findable."""
+    return _search.delete().where(_search.c.rowid == contact_id)
+
+
 def has_grams(contact_id: Column[Any], query: Any) -> ColumnElement[bool]:
     """Say that a contact has the grams that `gram_query` asks for."""
     matches = literal_column("contact_search").op("MATCH")(query)
     return contact_id.in_(select(_search.c.rowid).where(matches))
+
+
+def is_findable(contact_id: Column[Any]) -> ColumnElement[bool]:
+    """Say that a contact is in the search index."""
+    return contact_id.in_(select(_search.c.rowid))
 
 
 def gram_query(of_sites: list[tuple[list[list[list[str]]], str]], by_beginning: bool) -> str:
@@ -97,7 +113,19 @@ def sorted_last(column: ColumnElement[Any]) -> ColumnElement[Any]:
     return UnaryExpression(column, operator=custom_op("+"))
 
 
-def contains(column: Column[Any], needle: Any) -> ColumnElement[bool]:
+def ids_joined(ids: Column[Any], of: ColumnElement[bool]) -> ColumnElement[Any]:
+    """Return the ids of a table's rows that match, ascending and joined by commas; null for none."""
+    separator: Any = literal_column("','")
+    joined = func.aggregate_strings(cast(ids, Text), separator).aggregate_order_by(ids)
+    return select(joined).where(of).scalar_subquery()
+
+
+def member(document: Column[Any], name: str) -> ColumnElement[Any]:
+    """Return a member of a column that holds a JSON object; null where there is none."""
+    return func.json_extract(document, f'$."{name}"')
+
+
+def contains(column: ColumnElement[Any], needle: Any) -> ColumnElement[bool]:
     """Say that a text contains another, byte for byte."""
     return func.instr(column, needle) > 0
 

@@ -158,6 +158,18 @@ class SQLite:
         """Carry the write-ahead log over into the file, and empty it."""
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
+    def scrub(self, connection: Connection) -> None:
+        """Rewrite the file and empty the log, so that free places hold nothing of what was deleted.
+
+        Raises Unavailable where a reader keeps the log from being emptied.
+        """
+        # A deleted contact's tokens stay in the segments of the index until these are merged.
+        connection.execute(dialects.OPTIMIZE_SEARCH_INDEX)
+        connection.execute("VACUUM")
+        busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()[0]
+        if busy:
+            raise Unavailable(f"A reader kept the write-ahead log of {self.path} from being emptied.")
+
     def watch_commits(self) -> "CommitWatch":
         """Return a watch on everybody's commits; a connection must be open."""
         return CommitWatch(self.path)

@@ -18,7 +18,7 @@ from sqlalchemy.schema import SchemaItem
 from rollbook.storage.dialects import NARROW, STRICT, WHOLE
 
 # The revisions of the schema that this program knows, oldest first; the last is the one that it needs.
-REVISIONS = ("0001",)
+REVISIONS = ("0001", "0002")
 
 metadata = MetaData()
 
@@ -57,6 +57,8 @@ users = _table(
     _required("name"),
     _required("email"),
     _required("role_level"),
+    # An argon2id hash, for the password grant; null until somebody sets a password.
+    Column("password_hash", Text),
     _required("created_at"),
 )
 
@@ -106,7 +108,10 @@ contacts = _table(
     Column("address_zip", Text),
     Column("phone_number", Text),
     Column("business_number", Text),
-    _number("subscribed"),
+    # Stored for one filter; the API answers it nowhere.
+    Column("mobile_phone_number", Text),
+    # What the last consent event says: 0 there is none, 1 subscribed, 2 unsubscribed.
+    _number("subscription"),
     Column("external_user_id", Text),
     # A JSON object of the custom fields that have a value, by handle.
     _required("custom"),
@@ -115,11 +120,22 @@ contacts = _table(
     # What is compared, sorted and searched: made by Python, compared as bytes by every engine.
     _required("name_key"),
     _required("email_key"),
+    # A JSON object of the keys of the other searchable texts, by attribute; null until they are indexed.
+    Column("search_keys", Text),
+    _number("hidden"),
     PrimaryKeyConstraint("site_id", "id"),
     UniqueConstraint("site_id", "email_key", name="contacts_email_once_in_a_site"),
+    Index(
+        "contacts_external_user_id_once_in_a_site",
+        "site_id",
+        "external_user_id",
+        unique=True,
+        sqlite_where=text("external_user_id IS NOT NULL"),
+    ),
     Index("contacts_by_name", "site_id", "name_key", "id"),
     # The default order of the contract: newest first, then id.
     Index("contacts_by_age", "site_id", text("created_at DESC"), "id"),
+    Index("contacts_by_subscription", "site_id", "subscription", text("created_at DESC"), "id"),
 )
 
 # Kept beside the contacts, in their transactions: counting a large site would read all of its index.
@@ -127,6 +143,83 @@ contact_counts = _narrow_table(
     "contact_counts",
     Column("site_id", WHOLE, ForeignKey("sites.id"), primary_key=True, autoincrement=False),
     _number("contacts"),
+    _number("subscribed"),
+    _number("never_subscribed"),
+)
+
+# A contact that is gone for good, so that its id is not used again; a merged one names its survivor.
+# `scrubbed` says that no byte of an erased one is left in the files.
+contact_tombstones = _narrow_table(
+    "contact_tombstones",
+    _number("site_id", ForeignKey("sites.id")),
+    _number("id"),
+    Column("survivor_id", WHOLE),
+    _number("scrubbed"),
+    _required("created_at"),
+    PrimaryKeyConstraint("site_id", "id"),
+    Index("contact_tombstones_by_survivor", "site_id", "survivor_id"),
+)
+
+contact_tags = _table(
+    "contact_tags",
+    _number("site_id", ForeignKey("sites.id")),
+    _number("id"),
+    _required("name"),
+    _required("name_key"),
+    # The key without blanks around it: two tags that differ by these look like one to everybody.
+    _required("unique_name"),
+    _number("archived"),
+    _required("created_at"),
+    _required("updated_at"),
+    PrimaryKeyConstraint("site_id", "id"),
+    UniqueConstraint("site_id", "unique_name", name="contact_tags_name_once_in_a_site"),
+    Index("contact_tags_by_name", "site_id", "name_key", "id"),
+)
+
+# Which contact has which tag. The contact's age is here too, so that an index holds a tag's contacts in the
+# order of the default list.
+contact_taggings = _narrow_table(
+    "contact_taggings",
+    _number("site_id"),
+    _number("contact_id"),
+    _number("tag_id"),
+    _required("contact_created_at"),
+    PrimaryKeyConstraint("site_id", "contact_id", "tag_id"),
+    ForeignKeyConstraint(["site_id", "contact_id"], ["contacts.site_id", "contacts.id"]),
+    ForeignKeyConstraint(["site_id", "tag_id"], ["contact_tags.site_id", "contact_tags.id"]),
+    Index("contact_taggings_by_tag", "site_id", "tag_id", text("contact_created_at DESC"), "contact_id"),
+)
+
+contact_notes = _table(
+    "contact_notes",
+    _number("site_id"),
+    _number("id"),
+    _number("contact_id"),
+    _required("body"),
+    _required("created_at"),
+    _required("updated_at"),
+    PrimaryKeyConstraint("site_id", "id"),
+    ForeignKeyConstraint(["site_id", "contact_id"], ["contacts.site_id", "contacts.id"]),
+    Index("contact_notes_by_contact", "site_id", "contact_id", text("created_at DESC"), "id"),
+    Index("contact_notes_by_age", "site_id", text("created_at DESC"), "id"),
+    Index("contact_notes_by_change", "site_id", "updated_at", "id"),
+)
+
+custom_fields = _table(
+    "custom_fields",
+    _number("site_id", ForeignKey("sites.id")),
+    _number("id"),
+    _required("title"),
+    _required("title_key"),
+    # The number of its handle: 1 for custom_1.
+    _number("number"),
+    _required("type"),
+    _number("required"),
+    _number("archived"),
+    _required("created_at"),
+    _required("updated_at"),
+    PrimaryKeyConstraint("site_id", "id"),
+    UniqueConstraint("site_id", "number", name="custom_fields_handle_once_in_a_site"),
 )
 
 consent_events = _narrow_table(
@@ -135,13 +228,18 @@ consent_events = _narrow_table(
     _number("id"),
     _number("contact_id"),
     _required("event"),
+    _required("cause"),
     _required("source"),
+    Column("wording", Text),
+    Column("ip_address", Text),
     _number("key_id"),
+    _number("user_id"),
     _required("occurred_at"),
     PrimaryKeyConstraint("site_id", "id"),
     ForeignKeyConstraint(["site_id", "contact_id"], ["contacts.site_id", "contacts.id"]),
     CheckConstraint("event IN ('subscribed', 'unsubscribed')", name="consent_events_event"),
-    Index("consent_events_by_contact", "site_id", "contact_id", "id"),
+    Index("consent_events_by_contact", "site_id", "contact_id", "occurred_at", "id"),
+    Index("consent_events_by_time", "site_id", "event", "occurred_at", "contact_id", "cause"),
 )
 
 # Who did what to which resource, by id alone; no foreign keys, for it outlives what it speaks of.
@@ -150,10 +248,28 @@ audit_events = _narrow_table(
     _number("site_id"),
     _number("id"),
     _required("action"),
+    _required("resource_type"),
     _number("resource_id"),
     _number("key_id"),
+    _number("user_id"),
     _required("occurred_at"),
     PrimaryKeyConstraint("site_id", "id"),
+    Index("audit_events_by_resource", "site_id", "resource_id", "id"),
+)
+
+# Answers kept for retries with the same Idempotency-Key, by the API key that sent it.
+kept_answers = _narrow_table(
+    "kept_answers",
+    _number("key_id", ForeignKey("keys.id", ondelete="CASCADE")),
+    _required("idempotency_key"),
+    _required("request_hash"),
+    _number("status"),
+    # A JSON array of pairs of a name and a value.
+    _required("headers"),
+    _required("body"),
+    _required("created_at"),
+    PrimaryKeyConstraint("key_id", "idempotency_key"),
+    Index("kept_answers_by_age", "key_id", "created_at"),
 )
 
 # The next id of each kind that nobody has leased yet; see ids.py.

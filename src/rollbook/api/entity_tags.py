@@ -1,0 +1,53 @@
+"""Entity tags: whether a client has, or expects, the present form of a resource (RFC 9110, section 8.8.3)."""
+
+import hashlib
+from collections.abc import Callable
+
+from rollbook.api.calls import Call
+from rollbook.api.http import Answer, Request, json_bytes
+from rollbook.jsonapi.resource import Record
+from rollbook.jsonapi.writing import resource_object, single_document
+from rollbook.register.resource import Resource
+
+TAG_BYTES = 12
+
+
+def of(body: bytes) -> bytes:
+    """Return the strong entity tag of a document."""
+    return b'"' + hashlib.blake2b(body, digest_size=TAG_BYTES).hexdigest().encode() + b'"'
+
+
+def header(body: bytes) -> tuple[bytes, bytes]:
+    """Return the header that names the tag of a document."""
+    return b"etag", of(body)
+
+
+def answer(request: Request, body: bytes, tagged: bytes) -> Answer:
+    """Answer a document, or that the client has it; `tagged` is what the tag is made of."""
+    tag = of(tagged)
+    known = request.header(b"if-none-match")
+    if known is not None and (known.strip() == b"*" or tag in _tags(known)):
+        return Answer(304, b"", b"", ((b"etag", tag),))
+    return Answer(200, body, headers=((b"etag", tag),))
+
+
+def if_match(call: Call, resource: Resource) -> Callable[[Record], bool] | None:
+    """Return what tells whether a resource is as `If-Match` expects, or None where nothing is expected."""
+    expected = call.request.header(b"if-match")
+    if expected is None or expected.strip() == b"*":
+        return None
+    tags = {tag for tag in expected.split(b",") if not tag.strip().startswith(b"W/")}
+    wanted = {tag.strip() for tag in tags}
+    api_url = call.house.api_url
+
+    def matches(record: Record) -> bool:
+        url = f"{api_url}/{resource.type.name}/{record.id}"
+        document = single_document(resource_object(resource.type, record, api_url), url)
+        return of(json_bytes(document)) in wanted
+
+    return matches
+
+
+def _tags(sent: bytes) -> set[bytes]:
+    """Return the tags of a list; for reading, weak ones count as strong."""
+    return {tag.strip().removeprefix(b"W/") for tag in sent.split(b",")}

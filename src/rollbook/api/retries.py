@@ -1,0 +1,77 @@
+"""Writes that can be retried without fear: an `Idempotency-Key` gets one effect and one answer."""
+
+import hashlib
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from rollbook.api.calls import Call, Retry
+from rollbook.api.http import Answer
+from rollbook.jsonapi.errors import Refusal, refuse
+from rollbook.register import kept_answers
+from rollbook.register.kept_answers import KeptAnswer
+from rollbook.storage.transactions import Transaction
+
+KEY = b"idempotency-key"
+REPLAYED = (b"idempotency-replayed", b"true")
+USABLE_KEY = re.compile(rb"[\x21-\x7e]{1,255}")
+
+Handle = Callable[[Call], Any]
+
+
+async def once(call: Call, handle: Handle) -> Answer:
+    """Answer a write, or repeat the answer that the same write with its `Idempotency-Key` got before."""
+    sent = call.request.header(KEY)
+    if sent is None:
+        answer: Answer = await handle(call)
+        return answer
+    if not USABLE_KEY.fullmatch(sent):
+        raise refuse(Refusal.HEADER_NOT_USABLE, "Idempotency-Key")
+    retry = Retry(call.caller.key_id, sent.decode("ascii"), _fingerprint(call))
+    running = call.house.running
+    if (retry.key_id, retry.key) in running:
+        raise refuse(Refusal.RETRY_RUNNING)
+    running.add((retry.key_id, retry.key))
+    try:
+        kept = call.house.database.glance(kept_answers.find, (retry.key_id, retry.key))
+        if kept is None:
+            answer = await handle(call._replace(retry=retry))
+            return answer
+        if kept.request_hash != retry.request_hash:
+            raise refuse(Refusal.RETRY_DIFFERS)
+        headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in kept.headers]
+        return Answer(kept.status, kept.body.encode(), headers=(*headers, REPLAYED))
+    finally:
+        running.discard((retry.key_id, retry.key))
+
+
+async def write(
+    call: Call,
+    operation: Callable[[Transaction, list[Any]], Sequence[Any]],
+    item: Any,
+    answer_of: Callable[[Any], Answer],
+) -> Answer:
+    """Do an operation on an item, and answer its outcome.
+
+    With an `Idempotency-Key` the answer is made and kept in the transaction of its effect.
+    """
+    database, retry = call.house.database, call.retry
+    if retry is None:
+        return answer_of(await database.write(operation, item))
+
+    def kept(outcome: Any) -> KeptAnswer:
+        answer = answer_of(outcome)
+        headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in answer.headers]
+        return KeptAnswer(answer.status, headers, answer.body.decode(), retry.request_hash)
+
+    once_only = kept_answers.Once(retry.key_id, retry.key, operation, item, kept)
+    stored = await database.write(kept_answers.do_once_many, once_only)
+    headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in stored.headers]
+    return Answer(stored.status, stored.body.encode(), headers=tuple(headers))
+
+
+def _fingerprint(call: Call) -> str:
+    """Return what tells one request from another that carries the same key."""
+    path = call.request.path.removeprefix("/api")
+    parts = (call.request.method.encode(), path.encode(), call.request.query, call.body)
+    return hashlib.sha256(b"\0".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()

@@ -1,0 +1,478 @@
+"""The filters of contacts: whom one means by name, tag, consent or age; one declaration for each."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import orjson
+from sqlalchemy import ColumnElement, bindparam, exists, func, literal, select
+
+from rollbook.jsonapi.reading import read_id
+from rollbook.jsonapi.resource import Filter
+from rollbook.register import text
+from rollbook.register.consent import ADMINISTRATOR, RECIPIENT, SUBSCRIBED, UNSUBSCRIBED, Subscription
+from rollbook.register.custom_fields import flag_asked
+from rollbook.register.moments import now
+from rollbook.register.resource import SITE_FILTER, Walk
+from rollbook.storage import dialects
+from rollbook.storage.statements import Statement
+from rollbook.storage.tables import consent_events, contact_counts
+from rollbook.storage.tables import contact_taggings as taggings
+from rollbook.storage.tables import contacts as table
+from rollbook.storage.transactions import Snapshot
+
+Sites = tuple[int, ...]
+Values = Callable[[str, Sites], Sequence[Any] | None]
+Condition = Callable[[Sequence[Any]], ColumnElement[bool]]
+Count = Callable[[Snapshot, Sites, Sequence[Any]], int]
+
+SECONDS_IN_A_DAY = 86_400
+# As far back as a calendar reaches.
+MOST_DAYS = 700_000
+NOBODY = 0
+
+# The texts beside name and e-mail that are searched, each with the letter of its tokens.
+LETTERS = {
+    "address_line_1": "a",
+    "address_line_2": "b",
+    "address_city": "c",
+    "address_state": "d",
+    "address_country": "e",
+    "address_zip": "f",
+    "phone_number": "g",
+    "mobile_phone_number": "h",
+}
+
+# Beside the table that a walk goes through.
+chosen = taggings.alias("chosen")
+
+counts_of_site = Statement(
+    select(contact_counts.c.contacts, contact_counts.c.subscribed, contact_counts.c.never_subscribed).where(
+        contact_counts.c.site_id == bindparam("site_id")
+    )
+)
+count_of_tag = Statement(
+    select(func.count())
+    .select_from(taggings)
+    .where(taggings.c.site_id == bindparam("site_id"), taggings.c.tag_id == bindparam("tag_id"))
+)
+count_since = Statement(
+    select(func.count())
+    .select_from(table)
+    .where(table.c.site_id == bindparam("site_id"), table.c.created_at >= bindparam("since"))
+)
+
+
+def counts(snapshot: Snapshot, sites: Sites) -> tuple[int, int, int]:
+    """Return how many contacts the sites have, how many are subscribed, and how many never were."""
+    rows = [snapshot.row(counts_of_site, {"site_id": site_id}) for site_id in sites]
+    everybody, subscribed, never = (sum(row[at] for row in rows if row) for at in range(3))
+    return everybody, subscribed, never
+
+
+def total(snapshot: Snapshot, sites: Sites) -> int:
+    """Return how many contacts the sites have."""
+    return counts(snapshot, sites)[0]
+
+
+def _emails(value: str, _sites: Sites) -> list[str]:
+    return [text.email_key(value)]
+
+
+def _scopes(sites: Sites, letter: str = "") -> list[str]:
+    return [f"{site}{letter}" for site in sites]
+
+
+def _search_values(value: str, sites: Sites) -> list[str] | None:
+    words = [(text.text_key(word), word.lower()) for word in dict.fromkeys(value.split())]
+    return [text.gram_query(_scopes(sites), *words), orjson.dumps(words).decode()] if words else None
+
+
+def _ids(value: str, _sites: Sites) -> list[int]:
+    """Return the ids of a comma list, each once; one that is none stands for nothing."""
+    ids = dict.fromkeys(read_id(each.strip()) or NOBODY for each in value.split(",") if each.strip())
+    return list(ids) or [NOBODY]
+
+
+def _since(value: str, _sites: Sites) -> list[str] | None:
+    """Return the moment that was so many days ago, or None for a text that is no whole number."""
+    value = value.strip()
+    if not (value.isascii() and value.isdecimal()) or len(value) > 9:
+        return None
+    return [now(-SECONDS_IN_A_DAY * min(int(value), MOST_DAYS))]
+
+
+def _as_flag(passes: bool) -> Callable[[str, Sites], list[int]]:
+    """Return the values of a filter whose answer does not depend on the contact."""
+    return lambda _value, _sites: [int(passes)]
+
+
+def _constant(bound: Sequence[Any]) -> ColumnElement[bool]:
+    passes: ColumnElement[bool] = bound[0] == literal(1)
+    return passes
+
+
+def _count_constant(snapshot: Snapshot, sites: Sites, values: Sequence[Any]) -> int:
+    return total(snapshot, sites) if values[0] else 0
+
+
+def _part_of(
+    name: str, what: str, condition: Condition, letter: str, key: Callable[[str], str], example: str
+) -> Filter:
+    """Return a filter for a part of a text: the index narrows, the text decides."""
+    return Filter(
+        name,
+        f"whose {what} contains this, in any case",
+        values=lambda value, sites: [text.gram_query(_scopes(sites, letter), (key(value),)), key(value)],
+        condition=lambda bound: dialects.has_grams(table.c.id, bound[0]) & condition(bound[1:]),
+        example=example,
+        selective=True,
+        grade="A",
+    )
+
+
+def _part_of_member(name: str, example: str) -> Filter:
+    column = dialects.member(table.c.search_keys, name)
+    return _part_of(
+        f"{name}_contains",
+        name.replace("_", " "),
+        lambda bound: dialects.contains(column, bound[0]),
+        LETTERS[name],
+        text.text_key,
+        example,
+    )
+
+
+def _tagged(tag_id: Any) -> ColumnElement[bool]:
+    return exists(
+        select(chosen.c.tag_id)
+        .where(
+            chosen.c.site_id == table.c.site_id,
+            chosen.c.contact_id == table.c.id,
+            chosen.c.tag_id == tag_id,
+        )
+        .correlate(table)
+    )
+
+
+def _tagged_with_any(bound: Sequence[Any]) -> ColumnElement[bool]:
+    tagged = select(chosen.c.contact_id).where(
+        chosen.c.site_id == table.c.site_id, chosen.c.tag_id.in_(bound)
+    )
+    return table.c.id.in_(tagged.correlate(table))
+
+
+def _tagged_with_all(bound: Sequence[Any]) -> ColumnElement[bool]:
+    condition = _tagged(bound[0])
+    for tag_id in bound[1:]:
+        condition &= _tagged(tag_id)
+    return condition
+
+
+def _tagged_with_none(bound: Sequence[Any]) -> ColumnElement[bool]:
+    condition = ~_tagged(bound[0])
+    for tag_id in bound[1:]:
+        condition &= ~_tagged(tag_id)
+    return condition
+
+
+def _count_tagged(snapshot: Snapshot, sites: Sites, values: Sequence[Any]) -> int:
+    rows = [snapshot.rows(count_of_tag, {"site_id": site, "tag_id": values[0]})[0] for site in sites]
+    return sum(row[0] for row in rows)
+
+
+def _only_of_one(count: Count) -> Callable[[Snapshot, Sites, Sequence[Any]], int | None]:
+    """Return a count that is made for a single value, and says nothing about several."""
+    return lambda snapshot, sites, values: count(snapshot, sites, values) if len(values) == 1 else None
+
+
+def _count_untagged(snapshot: Snapshot, sites: Sites, values: Sequence[Any]) -> int:
+    return total(snapshot, sites) - _count_tagged(snapshot, sites, values)
+
+
+def _count_since(snapshot: Snapshot, sites: Sites, values: Sequence[Any]) -> int:
+    rows = [snapshot.rows(count_since, {"site_id": site, "since": values[0]})[0] for site in sites]
+    return sum(row[0] for row in rows)
+
+
+def _count_before(snapshot: Snapshot, sites: Sites, values: Sequence[Any]) -> int:
+    return total(snapshot, sites) - _count_since(snapshot, sites, values)
+
+
+def _states(*when_true: Subscription) -> Values:
+    """Return the values of a filter by the state of subscription: those that pass."""
+
+    def values(value: str, sites: Sites) -> list[int] | None:
+        flag = flag_asked(value, sites)
+        if flag is None:
+            return None
+        return [int(state) for state in Subscription if (state in when_true) == (flag == [1])]
+
+    return values
+
+
+def _count_states(snapshot: Snapshot, sites: Sites, values: Sequence[Any]) -> int:
+    everybody, subscribed, never = counts(snapshot, sites)
+    of_state = {
+        Subscription.NEVER: never,
+        Subscription.SUBSCRIBED: subscribed,
+        Subscription.UNSUBSCRIBED: everybody - subscribed - never,
+    }
+    return sum(of_state[state] for state in values)
+
+
+def _in_state(bound: Sequence[Any]) -> ColumnElement[bool]:
+    return table.c.subscription == bound[0] if len(bound) == 1 else table.c.subscription.in_(bound)
+
+
+def _consented(event: str, cause: str | None = None) -> Condition:
+    """Return the condition that the ledger has an event since a moment."""
+
+    def condition(bound: Sequence[Any]) -> ColumnElement[bool]:
+        found = select(consent_events.c.contact_id).where(
+            consent_events.c.site_id == table.c.site_id,
+            consent_events.c.event == literal(event),
+            consent_events.c.occurred_at >= bound[0],
+        )
+        if cause is not None:
+            found = found.where(consent_events.c.cause == literal(cause))
+        return table.c.id.in_(found.correlate(table))
+
+    return condition
+
+
+def _ledger(name: str, meaning: str, event: str, cause: str | None = None) -> Filter:
+    return Filter(
+        name,
+        meaning,
+        values=_since,
+        condition=_consented(event, cause),
+        example="30",
+        selective=True,
+        grade="A",
+    )
+
+
+def _of_nobody_yet(name: str, meaning: str, grade: str, example: str) -> Filter:
+    """Return a filter by what no contact has so far: offers, products, forms, a customer."""
+    return Filter(
+        name,
+        f"{meaning}; nobody has any yet",
+        values=_as_flag(name.startswith(("no_", "not_", "has_no_"))),
+        condition=_constant,
+        example=example,
+        count=_count_constant,
+        grade=grade,
+    )
+
+
+def _unsupported(name: str, about: str) -> Filter:
+    """Return a filter of class X (contract, section 7.1): the logical answer, made visible in `meta`."""
+    negated = name.startswith(("no_", "not_"))
+    boolean = not name.endswith(("_id", "_ids", "_in_last", "_code"))
+
+    def values(value: str, sites: Sites) -> list[int]:
+        return [int(negated or (boolean and flag_asked(value, sites) == [0]))]
+
+    return Filter(
+        name,
+        f"by {about}, which this server does not have: it finds {'everybody' if negated else 'nobody'}"
+        + (", and everybody given `false`" if boolean else ""),
+        values=values,
+        condition=_constant,
+        example="false" if boolean else "30" if name.endswith("_in_last") else "1",
+        count=_count_constant,
+        grade="X",
+    )
+
+
+def _exactly(name: str, more: str = "") -> Filter:
+    return Filter(
+        name,
+        "whose e-mail is this, in any case" + more,
+        values=_emails,
+        condition=lambda bound: table.c.email_key == bound[0],
+        example="ines@example.test",
+        selective=True,
+    )
+
+
+TAG_WALK = Walk(
+    taggings,
+    taggings.c.site_id,
+    taggings.c.contact_id,
+    taggings.c.tag_id,
+    (taggings.c.contact_created_at.desc(), taggings.c.contact_id.asc()),
+)
+
+_STORED = (
+    SITE_FILTER,
+    Filter(
+        "search",
+        "each of whose words, split at white space, is part of the name or the e-mail, in any case",
+        values=_search_values,
+        condition=lambda bound: (
+            dialects.has_grams(table.c.id, bound[0])
+            & dialects.contains_all(table.c.name_key, table.c.email, bound[1])
+        ),
+        example="ines",
+        selective=True,
+        grade="A",
+    ),
+    _exactly("email"),
+    _exactly("email_eq", "; the same as `email`"),
+    Filter(
+        "created_in_last",
+        "created within so many days",
+        values=_since,
+        condition=lambda bound: table.c.created_at >= bound[0],
+        example="30",
+        count=_count_since,
+        grade="A",
+    ),
+    Filter(
+        "not_created_in_last",
+        "created longer than so many days ago",
+        values=_since,
+        condition=lambda bound: table.c.created_at < bound[0],
+        example="30",
+        count=_count_before,
+        grade="A",
+    ),
+    Filter(
+        "is_hidden",
+        "who are hidden (`true`), or who are not (`false`); nothing in the API hides anybody",
+        values=flag_asked,
+        condition=lambda bound: table.c.hidden == bound[0],
+        example="false",
+        grade="A",
+    ),
+    _part_of(
+        "name_contains",
+        "name",
+        lambda bound: dialects.contains(table.c.name_key, bound[0]),
+        "",
+        text.text_key,
+        "oka",
+    ),
+    _part_of(
+        "email_contains",
+        "e-mail",
+        lambda bound: dialects.contains(table.c.email, bound[0]),
+        "",
+        str.lower,
+        "@example",
+    ),
+    _part_of_member("phone_number", "555 010"),
+    _part_of_member("mobile_phone_number", "555 010"),
+    _part_of_member("address_line_1", "flores"),
+    _part_of_member("address_line_2", "esq"),
+    _part_of_member("address_city", "porto"),
+    _part_of_member("address_state", "porto"),
+    _part_of_member("address_country", "pt"),
+    _part_of_member("address_zip", "4050"),
+    Filter(
+        "has_tag_id",
+        "who have the tag, or any of a comma list",
+        values=_ids,
+        condition=_tagged_with_any,
+        example="2150000042",
+        selective=True,
+        walk=TAG_WALK,
+        count=_only_of_one(_count_tagged),
+        grade="A",
+    ),
+    Filter(
+        "has_all_tag_id",
+        "who have every tag of a comma list",
+        values=_ids,
+        condition=_tagged_with_all,
+        example="2150000042,2150000043",
+        walk=TAG_WALK,
+        count=_only_of_one(_count_tagged),
+        grade="A",
+    ),
+    Filter(
+        "has_no_tag_id",
+        "who do not have the tag, nor any of a comma list",
+        values=_ids,
+        condition=_tagged_with_none,
+        example="2150000042",
+        count=_only_of_one(_count_untagged),
+        grade="A",
+    ),
+    Filter(
+        "subscribed",
+        "who are subscribed to marketing (`true`), or who are not (`false`)",
+        values=_states(Subscription.SUBSCRIBED),
+        condition=_in_state,
+        example="true",
+        count=_count_states,
+        grade="A",
+    ),
+    Filter(
+        "never_subscribed",
+        "who never subscribed (`true`), or who did, whether or not they still are (`false`)",
+        values=_states(Subscription.NEVER),
+        condition=_in_state,
+        example="true",
+        count=_count_states,
+        grade="A",
+    ),
+    _ledger("subscribed_in_last", "who subscribed within so many days", SUBSCRIBED),
+    _ledger("unsubscribed_in_last", "who unsubscribed within so many days", UNSUBSCRIBED),
+    _ledger(
+        "manually_unsubscribed_in_last",
+        "whom an administrator unsubscribed within so many days",
+        UNSUBSCRIBED,
+        ADMINISTRATOR,
+    ),
+    _ledger(
+        "opted_out_in_last", "who unsubscribed by themselves within so many days", UNSUBSCRIBED, RECIPIENT
+    ),
+)
+
+_LATER = tuple(
+    _of_nobody_yet(name, meaning, grade, example)
+    for name, meaning, grade, example in (
+        ("joined_in_last", "who became customers within so many days", "A", "30"),
+        ("has_offer_id", "who hold the offer", "A", "2150000789"),
+        ("has_no_offer_id", "who do not hold the offer", "A", "2150000789"),
+        ("has_product_id", "who own or owned the product", "A", "2305000005"),
+        ("has_active_product_id", "who own the product", "A", "2305000005"),
+        ("has_no_product_id", "who never owned the product", "A", "2305000005"),
+        ("previously_owned_product_id", "who owned the product, and do no more", "A", "2305000005"),
+        ("submitted_form_id", "who submitted the form", "A", "2149000001"),
+        ("no_submitted_form_id", "who never submitted the form", "A", "2149000001"),
+        ("active_in_last", "customers who were active within so many days", "B", "30"),
+        ("inactive_in_last", "customers who were not active within so many days", "B", "30"),
+        ("net_revenue_equal_to", "customers with this net revenue", "B", "49.00"),
+        ("net_revenue_greater_than", "customers with more net revenue", "B", "49.00"),
+        ("net_revenue_less_than", "customers with less net revenue", "B", "49.00"),
+    )
+)
+
+_UNSUPPORTED = tuple(
+    _unsupported(name, about)
+    for about, names in (
+        ("coupons", "used_coupon_code"),
+        ("events", "registered_event_id not_registered_event_id"),
+        ("assessments", "completed_assessment_id passed_assessment_id failed_assessment_id"),
+        (
+            "broadcasts",
+            "sent_email_broadcast_id no_sent_email_broadcast_id no_sent_email_broadcast_ids"
+            " no_delivered_email_broadcast_id opened_email_broadcast_id clicked_email_broadcast_id"
+            " bounced_email_broadcast_id dropped_email_broadcast_id no_opened_email_broadcast_id"
+            " no_clicked_email_broadcast_id no_bounced_email_broadcast_id no_dropped_email_broadcast_id"
+            " opened_email_in_last not_opened_email_in_last delivered_email_in_last"
+            " not_delivered_email_in_last clicked_email_in_last not_clicked_email_in_last is_hard_bouncing"
+            " bounced_in_last complained_in_last healthy_contacts_with_open_data"
+            " passive_contacts_with_open_data unengaged_contacts_with_open_data"
+            " inactive_contacts_with_open_data",
+        ),
+        ("newsletters", "subscribed_newsletter_id unsubscribed_newsletter_id"),
+        ("sequences", "subscribed_email_sequence_id not_subscribed_email_sequence_id"),
+    )
+    for name in names.split()
+)
+
+FILTERS = (*_STORED, *_LATER, *_UNSUPPORTED)

@@ -1,0 +1,100 @@
+"""Erasure and export: all that is held about a person, to be told or to be gone."""
+
+from collections.abc import Mapping, Sequence
+
+import orjson
+from sqlalchemy import bindparam, select, update
+
+from rollbook.jsonapi.errors import Problem, Refusal, Refused, error_document
+from rollbook.jsonapi.query import Page, read_query
+from rollbook.jsonapi.resource import Record, ResourceType
+from rollbook.register import audit, consent, contacts, kept_answers, merging, notes, tags
+from rollbook.register.consent import Subscription
+from rollbook.register.moments import now
+from rollbook.register.resource import Found, PageAsked, Resource, missing, page, stored
+from rollbook.storage.statements import Statement
+from rollbook.storage.tables import contact_tombstones as tombstones
+from rollbook.storage.transactions import Snapshot, Transaction
+
+ERASE_PERMISSIONS = (contacts.EDIT, notes.EDIT)
+EXPORT_PERMISSIONS = (contacts.VIEW, tags.VIEW, notes.VIEW, audit.VIEW)
+EVERYTHING = Page(1, 1 << 31)
+NOT_FOUND = orjson.dumps(error_document([Problem(Refusal.NOT_FOUND)], "")).decode()
+
+merged_into = Statement(
+    select(tombstones.c.id).where(
+        tombstones.c.site_id == bindparam("site_id"), tombstones.c.survivor_id == bindparam("id")
+    )
+)
+unscrubbed = Statement(select(tombstones.c.id).where(tombstones.c.scrubbed == 0).limit(1))
+mark_scrubbed = Statement(update(tombstones).where(tombstones.c.scrubbed == 0).values(scrubbed=1))
+
+Compound = Sequence[tuple[ResourceType, Sequence[Record]]]
+
+
+def erase_many(transaction: Transaction, items: list[Found]) -> list[Refused | None]:
+    """Delete people with everything that the register holds about them; only their ids stay.
+
+    What the deleted rows leave in the file's free places is gone after `Database.scrub`.
+    """
+    return [_erase(transaction, found) for found in items]
+
+
+def is_unfinished(snapshot: Snapshot) -> bool:
+    """Say whether somebody was erased whose bytes may still be in the files."""
+    return snapshot.row(unscrubbed) is not None
+
+
+def finish_many(transaction: Transaction, items: list[None]) -> list[None]:
+    """Note that the files hold nothing of anybody who was erased."""
+    transaction.run(mark_scrubbed)
+    return list(items)
+
+
+def everything_about(
+    snapshot: Snapshot, found: Found, catalogue: Mapping[str, Resource]
+) -> tuple[Record, Compound]:
+    """Return a contact and all that belongs to it: site, tags, notes, consent events, audit events.
+
+    Raises Refused where the contact is gone.
+    """
+    record = contacts.read(snapshot, found)
+    site = stored(snapshot, catalogue["sites"], found.site_id, found.site_id)
+    linked = [stored(snapshot, tags.RESOURCE, found.site_id, each) for each in _tags(record)]
+    included = [
+        (catalogue["sites"].type, [site] if site else []),
+        (tags.TYPE, [each for each in linked if each]),
+    ]
+    for resource, name in (
+        (notes.RESOURCE, "contact_id"),
+        (consent.RESOURCE, "contact_id"),
+        (audit.RESOURCE, "resource_id"),
+    ):
+        query = read_query(resource.type, f"filter[{name}]={found.id}".encode())
+        asked = PageAsked(resource, query._replace(page=EVERYTHING), frozenset([found.site_id]), catalogue)
+        included.append((resource.type, list(page(snapshot, asked).records)))
+    return record, included
+
+
+def _erase(transaction: Transaction, found: Found) -> Refused | None:
+    values = contacts.values_of(transaction, found.site_id, found.id)
+    if values is None:
+        return missing(transaction, contacts.RESOURCE, found.caller, str(found.id))
+    contacts.delete_with_all(transaction, found.site_id, found.id, Subscription(values["subscription"]))
+    moment = now()
+    former = transaction.rows(merged_into, {"site_id": found.site_id, "id": found.id})
+    for contact_id in (found.id, *(row[0] for row in former)):
+        kept_answers.forget(transaction, contact_id, NOT_FOUND)
+    transaction.insert(merging.add_tombstone, [(found.site_id, found.id, None, 0, moment)])
+    transaction.run(
+        merging.follow_survivor, {"of_site": found.site_id, "other_id": found.id, "new_survivor": None}
+    )
+    audit.record(
+        transaction, contacts.RESOURCE.type.name, "erase", [(found.site_id, found.id, found.caller)], moment
+    )
+    return None
+
+
+def _tags(record: Record) -> Sequence[int]:
+    linked = record.linkage["tags"]
+    return linked if isinstance(linked, Sequence) else ()

@@ -1,0 +1,89 @@
+"""Answers that are kept for retries, in the transaction of the effect that they tell of."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import orjson
+from sqlalchemy import bindparam, delete, select, update
+
+from rollbook.jsonapi.errors import Refusal, Refused, refuse
+from rollbook.register.moments import now
+from rollbook.storage import dialects
+from rollbook.storage.statements import InsertRows, Statement
+from rollbook.storage.tables import kept_answers as table
+from rollbook.storage.transactions import Snapshot, Transaction
+
+KEPT_SECONDS = 24 * 3_600
+
+
+class KeptAnswer(NamedTuple):
+    """An answer with the hash of the request that it answered."""
+
+    status: int
+    headers: Sequence[Sequence[str]]
+    body: str
+    request_hash: str
+
+
+class Once(NamedTuple):
+    """An operation on an item that is done once for a key, and how its outcome is answered."""
+
+    key_id: int
+    idempotency_key: str
+    operation: Callable[[Transaction, list[Any]], Sequence[Any]]
+    item: Any
+    answer_of: Callable[[Any], KeptAnswer]
+
+
+answer_with_key = Statement(
+    select(table.c.status, table.c.headers, table.c.body, table.c.request_hash).where(
+        table.c.key_id == bindparam("key_id"),
+        table.c.idempotency_key == bindparam("idempotency_key"),
+        table.c.created_at > bindparam("since"),
+    )
+)
+delete_old = Statement(
+    delete(table).where(table.c.key_id == bindparam("key_id"), table.c.created_at <= bindparam("since"))
+)
+add_answer = InsertRows(
+    dialects.insert_or_skip(table, ["key_id", "idempotency_key"]).returning(table.c.key_id),
+    ["key_id", "idempotency_key", "request_hash", "status", "headers", "body", "created_at"],
+)
+forget_answers_with = Statement(
+    update(table)
+    .where(dialects.contains(table.c.body, bindparam("needle")))
+    .values(status=bindparam("new_status"), headers="[]", body=bindparam("new_body"))
+)
+
+
+def find(snapshot: Snapshot, key: tuple[int, str]) -> KeptAnswer | None:
+    """Return the answer that is kept for an API key and its idempotency key, if any still is."""
+    values = {"key_id": key[0], "idempotency_key": key[1], "since": now(-KEPT_SECONDS)}
+    row = snapshot.row(answer_with_key, values)
+    return None if row is None else KeptAnswer(row[0], orjson.loads(row[1]), row[2], row[3])
+
+
+def do_once_many(transaction: Transaction, items: list[Once]) -> list[KeptAnswer | Refused]:
+    """Do operations, and keep the answer of each that is not refused."""
+    return [_do_once(transaction, each) for each in items]
+
+
+def forget(transaction: Transaction, contact_id: int, answer: str) -> None:
+    """Put another answer, a 404, in the place of every kept one that speaks of a contact."""
+    values = {"needle": f'"{contact_id}"', "new_status": 404, "new_body": answer}
+    transaction.run(forget_answers_with, values)
+
+
+def _do_once(transaction: Transaction, once: Once) -> KeptAnswer | Refused:
+    (outcome,) = once.operation(transaction, [once.item])
+    if isinstance(outcome, Refused):
+        return outcome
+    answer = once.answer_of(outcome)
+    moment = now()
+    transaction.run(delete_old, {"key_id": once.key_id, "since": now(-KEPT_SECONDS)})
+    headers = orjson.dumps(answer.headers).decode()
+    row = (once.key_id, once.idempotency_key, answer.request_hash, answer.status, headers, answer.body)
+    if not transaction.insert(add_answer, [(*row, moment)]):
+        # Another server was faster; raised, so that nothing of this one stays.
+        raise refuse(Refusal.RETRY_RUNNING)
+    return answer

@@ -1,0 +1,112 @@
+"""Merging: two contacts who are one person become one, and nothing of either is lost."""
+
+from typing import Any, NamedTuple
+
+import orjson
+from sqlalchemy import bindparam, insert, select, update
+
+from rollbook.jsonapi.errors import Refusal, Refused, refuse
+from rollbook.jsonapi.resource import Record
+from rollbook.register import audit, contacts, notes, tags
+from rollbook.register.consent import SUBSCRIBED, Subscription
+from rollbook.register.contact_type import custom_document
+from rollbook.register.moments import now
+from rollbook.register.resource import Found
+from rollbook.storage.statements import InsertRows, Statement
+from rollbook.storage.tables import consent_events, contact_notes, contact_tombstones
+from rollbook.storage.transactions import Snapshot, Transaction
+
+PERMISSIONS = (contacts.EDIT, notes.EDIT)
+# What the survivor always keeps; of everything else it takes what it lacks.
+KEPT = ("name", "email", "subscription", "created_at", "updated_at", "search_keys")
+
+
+class Merge(NamedTuple):
+    """The contact that survives, and the id of the other."""
+
+    survivor: Found
+    other_id: int
+
+
+move_notes, move_consent_events = (
+    Statement(
+        update(each)
+        .where(each.c.site_id == bindparam("of_site"), each.c.contact_id == bindparam("other_id"))
+        .values(contact_id=bindparam("survivor_id"))
+    )
+    for each in (contact_notes, consent_events)
+)
+last_consent_event = Statement(
+    select(consent_events.c.event)
+    .where(
+        consent_events.c.site_id == bindparam("site_id"),
+        consent_events.c.contact_id == bindparam("contact_id"),
+    )
+    .order_by(consent_events.c.occurred_at.desc(), consent_events.c.id.desc())
+    .limit(1)
+)
+add_tombstone = InsertRows(
+    insert(contact_tombstones), ["site_id", "id", "survivor_id", "scrubbed", "created_at"]
+)
+follow_survivor = Statement(
+    update(contact_tombstones)
+    .where(
+        contact_tombstones.c.site_id == bindparam("of_site"),
+        contact_tombstones.c.survivor_id == bindparam("other_id"),
+    )
+    .values(survivor_id=bindparam("new_survivor"))
+)
+
+
+def merge_many(transaction: Transaction, items: list[Merge]) -> list[Record | Refused]:
+    """Dissolve contacts in others of their sites, by the rule that the documentation states."""
+    return [_merge(transaction, each) for each in items]
+
+
+def _merge(transaction: Transaction, merge: Merge) -> Record | Refused:
+    found, other_id = merge.survivor, merge.other_id
+    site_id = found.site_id
+    before = contacts.values_of(transaction, site_id, found.id)
+    other = contacts.values_of(transaction, site_id, other_id)
+    if before is None or other is None:
+        return refuse(Refusal.NOT_FOUND)
+    contacts.read(transaction, found)
+    moment = now()
+    both = {
+        *tags.of_contact(transaction, site_id, found.id),
+        *tags.of_contact(transaction, site_id, other_id),
+    }
+    move = {"of_site": site_id, "other_id": other_id, "survivor_id": found.id}
+    transaction.run(move_notes, move)
+    transaction.run(move_consent_events, move)
+    contacts.delete_with_all(transaction, site_id, other_id, Subscription(other["subscription"]))
+    after = _united(before, other) | {"subscription": int(_last_word(transaction, site_id, found.id))}
+    contacts.store(transaction, site_id, found.id, before, after, moment)
+    contacts.recount(
+        transaction, site_id, Subscription(before["subscription"]), Subscription(after["subscription"])
+    )
+    tags.replace(transaction, site_id, found.id, before["created_at"], sorted(both))
+    transaction.run(follow_survivor, {"of_site": site_id, "other_id": other_id, "new_survivor": found.id})
+    transaction.insert(add_tombstone, [(site_id, other_id, found.id, 1, moment)])
+    done = [(site_id, each, found.caller) for each in (found.id, other_id)]
+    audit.record(transaction, contacts.RESOURCE.type.name, "merge", done, moment)
+    return contacts.read(transaction, found._replace(if_match=None))
+
+
+def _united(before: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """Return the values of the survivor: its own, and those of the other where it has none."""
+    united = {
+        name: value if name in KEPT or value not in (None, "") else other[name]
+        for name, value in before.items()
+    }
+    custom = orjson.loads(other["custom"]) | {
+        name: value for name, value in orjson.loads(before["custom"]).items() if value
+    }
+    return united | {"custom": custom_document(custom)}
+
+
+def _last_word(snapshot: Snapshot, site_id: int, contact_id: int) -> Subscription:
+    row = snapshot.row(last_consent_event, {"site_id": site_id, "contact_id": contact_id})
+    if row is None:
+        return Subscription.NEVER
+    return Subscription.SUBSCRIBED if row[0] == SUBSCRIBED else Subscription.UNSUBSCRIBED
