@@ -191,6 +191,19 @@ def run_rollbook(*arguments: str, **environment: str) -> "subprocess.CompletedPr
     )
 
 
+def feed_rollbook(given: bytes, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """Run a command of Rollbook to its end, with these bytes on its standard input."""
+    done = subprocess.run(
+        [sys.executable, "-m", "rollbook", *arguments],
+        env=os.environ | environment,
+        input=given,
+        capture_output=True,
+        timeout=120,
+        check=False,
+    )
+    return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
 def start_server(database: Path, **environment: str) -> RunningServer:
     """Start a server on a database file and a free port; return when it says that it has started."""
     log = database.with_name(database.name + f".{time.monotonic_ns()}.log")

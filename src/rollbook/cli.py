@@ -13,7 +13,7 @@ import orjson
 from rollbook import __version__
 from rollbook.logs import logger
 from rollbook.observations import Observe, all_of
-from rollbook.register import beginnings, checks, keys, sites, upkeep
+from rollbook.register import beginnings, checks, keys, sites, upkeep, users
 from rollbook.register.callers import PERMISSIONS
 from rollbook.settings import SettingError, Settings
 from rollbook.storage.database import Database, open_database
@@ -38,7 +38,7 @@ class Command(click.Group):
         """Run a command; an error that a person can mend is told without a traceback."""
         try:
             return super().invoke(ctx)
-        except (StorageError, SettingError, sites.SiteRefused, keys.KeyRefused) as error:
+        except (StorageError, SettingError, sites.SiteRefused, keys.KeyRefused, users.UserRefused) as error:
             raise click.ClickException(str(error)) from None
 
 
@@ -213,6 +213,46 @@ def delete_key(settings: Settings, key: str, as_json: bool) -> None:
     _show(_key(removed), as_json, f"Deleted the key {removed.id}: {removed.name} ({removed.client_id}).")
 
 
+@main.group("users")
+def users_group() -> None:
+    """List users and set their passwords."""
+
+
+@users_group.command("list")
+@as_json
+@click.pass_obj
+def list_users(settings: Settings, as_json: bool) -> None:
+    """List all users."""
+    with _register(settings) as database, database.snapshot() as snapshot:
+        found = [_user(each) for each in users.everything(snapshot)]
+    rows = [each | {"has_password": "yes" if each["has_password"] else "no"} for each in found]
+    _show(found, as_json, _table("id email name role_level has_password", rows))
+
+
+@users_group.command("password")
+@click.argument("email")
+@click.option(
+    "--stdin", "from_stdin", is_flag=True, help="Read the password from one line of standard input."
+)
+@as_json
+@click.pass_obj
+def set_password(settings: Settings, email: str, from_stdin: bool, as_json: bool) -> None:
+    """Set the password of the user with EMAIL, of 12 characters or more; asks for it twice.
+
+    Tokens that were got by the old one are dead at the server's next request. The server takes passwords
+    where ROLLBOOK_PASSWORD_GRANT is on.
+    """
+    from rollbook.register import passwords  # noqa: PLC0415 - argon2 is for this command alone
+
+    with _register(settings) as database:
+        with database.snapshot() as snapshot:
+            passwords.user(snapshot, email)
+        password_hash = passwords.hash_of(_new_password(from_stdin))
+        with database.transaction() as transaction:
+            user = passwords.change(transaction, email, password_hash)
+    _show(_user(user), as_json, f"Set the password of {user.email}.")
+
+
 @main.command()
 @as_json
 def version(as_json: bool) -> None:
@@ -301,6 +341,21 @@ def _key(key: keys.Key) -> dict[str, Any]:
     if key.client_secret is not None:
         shown["client_secret"] = key.client_secret
     return shown | {"sites": [str(each) for each in key.sites], "permissions": list(key.permissions)}
+
+
+def _user(user: users.User) -> dict[str, Any]:
+    shown = {"id": str(user.id), "email": user.email, "name": user.name, "role_level": user.role_level}
+    return shown | {"has_password": user.password_hash is not None}
+
+
+def _new_password(from_stdin: bool) -> str:
+    if from_stdin:
+        line = sys.stdin.buffer.readline().decode("utf-8", "surrogateescape")
+        return line.removesuffix("\n").removesuffix("\r")
+    if not sys.stdin.isatty():
+        raise click.UsageError("There is no terminal to ask at; give the password with --stdin.")
+    password: str = click.prompt("New password", hide_input=True, confirmation_prompt="Once more", err=True)
+    return password
 
 
 def _show_secret(key: keys.Key, as_json: bool) -> None:

@@ -1,5 +1,6 @@
 """Every setting: its environment name, its default, its meaning; read once and passed on."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -35,6 +36,42 @@ def _url(name: str, text: str) -> str:
     if text.startswith(("http://", "https://")):
         return text.rstrip("/")
     raise SettingError(f"{name} is {text!r}, but must start with http:// or https://.")
+
+
+def _origins(name: str, text: str) -> str:
+    """Return origins as browsers send them, separated by a space."""
+    given = text.replace(",", " ").split()
+    faults = [f"{each!r} {fault}" for each in given if (fault := _fault_of_origin(each))]
+    if "*" in given and len(given) > 1:
+        faults.append("'*' allows all, and stands alone")
+    if faults or not given:
+        reason = faults[0] if faults else "it names none"
+        raise SettingError(
+            f"{name} is {text!r}, but must be * or origins such as https://app.example.test, separated by "
+            f"spaces or commas: {reason}."
+        )
+    return " ".join(each.lower() for each in given)
+
+
+def _fault_of_origin(origin: str) -> str:
+    """Return what keeps a text from being an origin (RFC 6454, section 6.2), or nothing."""
+    scheme, separator, rest = origin.lower().partition("://")
+    if origin == "*":
+        return ""
+    if not separator or not re.fullmatch(r"[a-z][a-z0-9+.-]*", scheme):
+        return "does not begin with a scheme such as https://"
+    if re.search(r"[/?#]", rest):
+        return "goes on after its host and port"
+    if "@" in rest:
+        return "has a user name"
+    if not rest.isascii():
+        return "has a host that is not in its ASCII form (xn--)"
+    named = re.fullmatch(r"(?:[a-z0-9_-]+(?:\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])(?::([1-9][0-9]{0,4}))?", rest)
+    if named is None or int(named[1] or 1) > 65_535:
+        return "has no host, or not only a host and a port"
+    if named[1] and (scheme, int(named[1])) in (("http", 80), ("https", 443)):
+        return "names the port of its scheme, which browsers leave out"
+    return ""
 
 
 def _setting(name: str, default: Any, parse: Callable[[str, str], Any], meaning: str) -> Any:
@@ -76,6 +113,18 @@ class Settings:
         0,
         _number(0, 1_000_000),
         "requests a minute for each token or address; 0 is off",
+    )
+    cors_origins: str = _setting(
+        "ROLLBOOK_CORS_ORIGINS",
+        "",
+        _origins,
+        "origins whose pages may use the API in a browser, separated by spaces or commas; * allows all",
+    )
+    password_grant: str = _setting(
+        "ROLLBOOK_PASSWORD_GRANT",
+        "off",
+        _choice("on", "off"),
+        "on gives tokens for a user's e-mail and password too",
     )
     strict: str = _setting(
         "ROLLBOOK_STRICT",

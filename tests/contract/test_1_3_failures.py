@@ -255,7 +255,8 @@ def test_f15_beyond_the_rate_limit(serve: Callable[..., RunningServer]) -> None:
     reply = client.get("/v1/sites")
     wait = reply.headers["retry-after"]
     assert 1 <= int(wait) <= 60
-    assert_refused(reply, F15, retry_after=wait)
+    limit = {"ratelimit_policy": '"default";q=3;w=60', "ratelimit": f'"default";r=0;t={wait}'}
+    assert_refused(reply, F15, retry_after=wait, **limit)
     assert server.client("somebody else").get("/v1/sites").status == 401
 
 

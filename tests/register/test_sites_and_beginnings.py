@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from register.house import ask, create, new, stored
 
-from rollbook.register import beginnings, checks, keys, sites, users
+from rollbook.register import beginnings, checks, keys, sites, upkeep, users
 from rollbook.storage.database import Database, open_database
 from rollbook.storage.migrate import bring_up_to_date
 
@@ -129,6 +129,7 @@ def faults(database: Database) -> list[str]:
 )  # fmt: skip
 def test_each_kind_of_damage_is_found_and_named(database: Database, damage: str, fault: str) -> None:
     first, _ = create(database, new(email="a@x.test", subscribed=True), new(email="b@x.test"))
+    upkeep.finish(database)
     assert faults(database) == []
     ask(database, damage.format(id=stored(first).id))
     assert faults(database) == [fault.format(id=stored(first).id)]

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from rollbook.api import bearer, documents, retries
 from rollbook.api.calls import NOBODY, Call, House
+from rollbook.api.cors import PREFLIGHT, Sharing
 from rollbook.api.http import Answer, ClientGone, Receive, Request, Scope, Send, json_answer
 from rollbook.api.limits import RateLimit
 from rollbook.api.routes import UNKNOWN, RouteTable, all_routes
@@ -33,6 +34,7 @@ class Application:
         self._house = house
         self._max_body_bytes = settings.max_body_bytes
         self._rate_limit = RateLimit(settings.rate_limit)
+        self._sharing = Sharing(settings.cors_origins) if settings.cors_origins else None
         self._routes = RouteTable(all_routes(list(house.catalogue.values())))
         # Unique in the logs of this process and its successors, and cheaper than a random one each.
         self._request_ids = map(f"{secrets.token_hex(6)}-{{:x}}".format, itertools.count(1))
@@ -43,12 +45,15 @@ class Application:
         The order is the contract's: rate limit, token, size of the body, then what the route's handler
         finds.
         """
+        if self._sharing is not None and (preflight := self._sharing.meet(request)) is not None:
+            return PREFLIGHT, preflight
         route, last = self._routes.find(request.method, request.path)
         template = UNKNOWN if route is None else route.template
         try:
-            self._rate_limit.admit(request)
+            needs_bearer = self._routes.needs_bearer(route, request.path)
+            self._rate_limit.admit(request, by_token=needs_bearer)
             caller = NOBODY
-            if self._routes.needs_bearer(route, request.path):
+            if needs_bearer:
                 caller = bearer.caller(self._house.database, request)
             body = await request.body(self._max_body_bytes)
             if route is None:
@@ -81,7 +86,8 @@ class Application:
             template, answer = await self.respond(request)
         except ClientGone:
             return
-        headers = [(b"x-request-id", request.request_id.encode()), *answer.headers]
+        own = (b"x-request-id", request.request_id.encode())
+        headers = [own, *request.answer_headers, *answer.headers]
         if answer.status not in BODILESS:
             headers.append((b"content-length", b"%d" % len(answer.body)))
         if answer.media_type:

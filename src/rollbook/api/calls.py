@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rollbook.api.http import Request
 from rollbook.observations import Observe
@@ -10,13 +10,17 @@ from rollbook.register.callers import Caller
 from rollbook.register.resource import Resource
 from rollbook.storage.database import Database
 
+if TYPE_CHECKING:
+    from rollbook.api.passwords import PasswordDesk
+
 
 @dataclass(frozen=True, slots=True)
 class House:
     """What every handler works with.
 
     `base_url` is the public one, without a trailing slash; `strict` says that unknown parameters are
-    refused; `running` has the API key and idempotency key of each write that is under way.
+    refused; `running` has the API key and idempotency key of each write that is under way; `passwords` is
+    there where the password grant is on.
     """
 
     database: Database
@@ -26,6 +30,7 @@ class House:
     describe: Callable[[], dict[str, Any]]
     strict: bool = False
     running: set[tuple[int, str]] = field(default_factory=set)
+    passwords: "PasswordDesk | None" = None
 
     @property
     def api_url(self) -> str:

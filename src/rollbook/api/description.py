@@ -54,10 +54,12 @@ ABOUT = (
 TOKEN_SCHEMA = {
     "type": "object",
     "properties": {
-        "grant_type": {"enum": ["client_credentials", "refresh_token"]},
+        "grant_type": {"enum": ["client_credentials", "refresh_token", "password"]},
         "client_id": {"type": "string"},
         "client_secret": {"type": "string"},
         "refresh_token": {"type": "string"},
+        "username": {"type": "string"},
+        "password": {"type": "string", "format": "password"},
         "scope": {"type": "string"},
     },
 }
@@ -308,7 +310,8 @@ def _token(api_url: str) -> Operation:
     media_types = ("application/x-www-form-urlencoded", "application/json", "multipart/form-data")
     wrong = {"error": "Invalid client credentials"}
     missing = {"error": "Missing required parameters"}
-    return _described("Get a token", "oauth", "By client credentials, or by a refresh token alone.") | {
+    about = "By client credentials, a refresh token alone, or, where it is on, a user's e-mail and password."
+    return _described("Get a token", "oauth", about) | {
         "operationId": "token",
         "security": [],
         "requestBody": {"required": True, "content": dict.fromkeys(media_types, schema)},

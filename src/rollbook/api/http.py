@@ -10,6 +10,7 @@ from rollbook.jsonapi.errors import Refusal, refuse
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Headers = tuple[tuple[bytes, bytes], ...]
 
 JSON_API = b"application/vnd.api+json"
 PLAIN_JSON = b"application/json"
@@ -29,9 +30,14 @@ class Answer(NamedTuple):
 
 
 class Request:
-    """A request of ASGI: what its head says, and its body on demand."""
+    """A request of ASGI: what its head says, and its body on demand.
 
-    __slots__ = ("_headers", "_receive", "client", "method", "path", "query", "request_id")
+    `answer_headers` are those that its answer shall have, whichever it will be.
+    """
+
+    __slots__ = (
+        *("_headers", "_receive", "answer_headers", "client", "method", "path", "query", "request_id"),
+    )
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
         self.method: str = scope["method"]
@@ -40,6 +46,7 @@ class Request:
         client = scope.get("client")
         self.client: str = client[0] if client else ""
         self.request_id = ""
+        self.answer_headers: Headers = ()
         self._headers: list[tuple[bytes, bytes]] = scope["headers"]
         self._receive = receive
 

@@ -1,9 +1,9 @@
-"""OAuth 2.0 (RFC 6749): tokens for client credentials and for refresh tokens, and their end (RFC 7009)."""
+"""OAuth 2.0 (RFC 6749): tokens for client credentials, refresh tokens and passwords; their end (RFC 7009)."""
 
 import base64
 import binascii
 import io
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote_plus
 
 import orjson
@@ -13,20 +13,26 @@ from python_multipart.multipart import Field
 
 from rollbook.api.calls import Call
 from rollbook.api.http import PLAIN_JSON, Answer, Request, json_answer
+from rollbook.register import users
 from rollbook.register.tokens import (
     ACCESS_SECONDS,
     Credentials,
     GrantRefused,
     Pair,
     grant_many,
+    grant_to_users,
     refresh_many,
     revoke_many,
 )
+
+if TYPE_CHECKING:
+    from rollbook.api.passwords import PasswordDesk
 
 NO_STORE = ((b"cache-control", b"no-store"),)
 
 WRONG_CLIENT = (401, "Invalid client credentials")
 WRONG_REFRESH_TOKEN = (401, "Invalid refresh token")
+WRONG_PASSWORD = (401, "Invalid username or password")
 PARAMETERS_MISSING = (400, "Missing required parameters")
 GRANT_UNSUPPORTED = (400, "Unsupported grant type")
 
@@ -51,6 +57,8 @@ async def token(call: Call) -> Answer:
             return _granted(await database.write(refresh_many, given["refresh_token"]))
         except GrantRefused:
             return _error(WRONG_REFRESH_TOKEN)
+    if grant == "password" and call.house.passwords is not None:
+        return await _by_password(call, call.house.passwords, given)
     return _error(GRANT_UNSUPPORTED if grant else PARAMETERS_MISSING)
 
 
@@ -61,6 +69,21 @@ async def revoke(call: Call) -> Answer:
         return _error(PARAMETERS_MISSING)
     await call.house.database.write(revoke_many, which)
     return Answer(200, b"", b"")
+
+
+async def _by_password(call: Call, desk: "PasswordDesk", given: dict[str, str]) -> Answer:
+    """Answer a user's e-mail and password; whether there is such a user cannot be told by text or time."""
+    username, password = given.get("username"), given.get("password")
+    if not (username and password):
+        return _error(PARAMETERS_MISSING)
+    database = call.house.database
+    user = database.glance(users.with_email, username)
+    if not await desk.fits(user and user.password_hash, password) or user is None:
+        return _error(WRONG_PASSWORD)
+    try:
+        return _granted(await database.write(grant_to_users, user))
+    except GrantRefused:
+        return _error(WRONG_PASSWORD)
 
 
 def _implied_grant(given: dict[str, str]) -> str:

@@ -9,7 +9,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 import uvloop
@@ -18,9 +18,13 @@ from rollbook.api.application import Application
 from rollbook.api.calls import House
 from rollbook.api.protocol import protocol_factory, sweep
 from rollbook.observations import Observe, ServerStarted, ServerStopped
+from rollbook.register import upkeep
 from rollbook.register.catalogue import RESOURCES
 from rollbook.settings import Settings
 from rollbook.storage.database import Database
+
+if TYPE_CHECKING:
+    from rollbook.api.passwords import PasswordDesk
 
 GRACE_SECONDS = 30
 # Cyclic garbage is rare here, and looking for it among all that lives takes milliseconds.
@@ -73,7 +77,15 @@ def serve(
     `began` is the `time.perf_counter()` of the program's start, for the line that says how long it took.
     """
     base_url = settings.base_url(bound.getsockname()[1])
-    house = House(database, RESOURCES, base_url, observe, lambda: describe(base_url), settings.strict == "on")
+    house = House(
+        database,
+        RESOURCES,
+        base_url,
+        observe,
+        lambda: describe(base_url),
+        settings.strict == "on",
+        passwords=_password_desk(settings),
+    )
     _allow_connections(settings.max_connections)
     logging.getLogger("uvicorn").addHandler(logging.NullHandler())
     logging.getLogger("uvicorn").propagate = False
@@ -106,7 +118,7 @@ async def _serve(
     base_url: str,
     began: float,
 ) -> None:
-    database.start(settings.max_waiting)
+    database.start(settings.max_waiting, upkeep.index_some)
     sweeper = asyncio.create_task(sweep(server.server_state))
     observe(ServerStarted(base_url, settings.database, time.perf_counter() - began))
     try:
@@ -115,6 +127,15 @@ async def _serve(
         sweeper.cancel()
         await database.stop()
     observe(ServerStopped())
+
+
+def _password_desk(settings: Settings) -> "PasswordDesk | None":
+    """Return where passwords are checked, if that is on; the library for it is not loaded otherwise."""
+    if settings.password_grant != "on":  # noqa: S105 - a switch, not a password
+        return None
+    from rollbook.api.passwords import PasswordDesk  # noqa: PLC0415 - off by default
+
+    return PasswordDesk()
 
 
 def _allow_connections(wanted: int) -> None:

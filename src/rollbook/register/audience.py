@@ -15,7 +15,7 @@ from rollbook.register.moments import now
 from rollbook.register.resource import SITE_FILTER, Walk
 from rollbook.storage import dialects
 from rollbook.storage.statements import Statement
-from rollbook.storage.tables import consent_events, contact_counts
+from rollbook.storage.tables import consent_events, contact_counts, search_backlog
 from rollbook.storage.tables import contact_taggings as taggings
 from rollbook.storage.tables import contacts as table
 from rollbook.storage.transactions import Snapshot
@@ -42,6 +42,7 @@ LETTERS = {
     "mobile_phone_number": "h",
 }
 
+UNINDEXED = select(search_backlog.c.contact_id)
 # Beside the table that a walk goes through.
 chosen = taggings.alias("chosen")
 
@@ -123,7 +124,7 @@ def _part_of(
         name,
         f"whose {what} contains this, in any case",
         values=lambda value, sites: [text.gram_query(_scopes(sites, letter), (key(value),)), key(value)],
-        condition=lambda bound: dialects.has_grams(table.c.id, bound[0]) & condition(bound[1:]),
+        condition=lambda bound: dialects.has_grams(table.c.id, bound[0], UNINDEXED) & condition(bound[1:]),
         example=example,
         selective=True,
         grade="A",
@@ -311,7 +312,7 @@ _STORED = (
         "each of whose words, split at white space, is part of the name or the e-mail, in any case",
         values=_search_values,
         condition=lambda bound: (
-            dialects.has_grams(table.c.id, bound[0])
+            dialects.has_grams(table.c.id, bound[0], UNINDEXED)
             & dialects.contains_all(table.c.name_key, table.c.email, bound[1])
         ),
         example="ines",

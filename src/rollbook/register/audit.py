@@ -1,14 +1,13 @@
 """The audit: who did what to which resource, by ids alone, without personal data."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from sqlalchemy import insert
 
 from rollbook.jsonapi.reading import read_id
 from rollbook.jsonapi.resource import Attribute, Filter, Kind, Record, Relationship, ResourceType
 from rollbook.register.callers import Caller
-from rollbook.register.resource import SITE_FILTER, Resource
+from rollbook.register.resource import SITE_FILTER, Resource, each_by
 from rollbook.storage.statements import InsertRows
 from rollbook.storage.tables import audit_events as table
 from rollbook.storage.transactions import Row, Transaction
@@ -69,7 +68,7 @@ TYPE = ResourceType(
 
 add_event = InsertRows(
     insert(table),
-    ["site_id", "id", "action", "resource_type", "resource_id", "key_id", "user_id", "occurred_at"],
+    ["site_id", "id", "action", "resource_id", "key_id", "user_id", "occurred_at"],
 )
 
 
@@ -82,26 +81,33 @@ def record(
     transaction.insert(
         add_event,
         [
-            (site_id, event_id, name, resource_type, resource_id, who.key_id, who.user_id, moment)
+            (site_id, event_id, name, resource_id, who.key_id, who.user_id, moment)
             for event_id, (site_id, resource_id, who) in zip(ids, done, strict=True)
         ],
     )
 
 
 def _record(row: Row) -> Record:
-    attributes: dict[str, Any] = dict(zip(_NAMES, row[2:], strict=True))
-    for name in ("resource_id", "key_id", "user_id"):
-        attributes[name] = str(attributes[name])
-    return Record(row[0], attributes, {"site": row[1]})
+    event_id, site_id, action, resource_id, key_id, user_id, occurred_at = row
+    attributes = {
+        "action": action,
+        "resource_type": action.partition(".")[0],
+        "resource_id": str(resource_id),
+        "key_id": str(key_id),
+        "user_id": str(user_id),
+        "occurred_at": occurred_at,
+    }
+    return Record(event_id, attributes, {"site": site_id})
 
-
-_NAMES = ("action", "resource_type", "resource_id", "key_id", "user_id", "occurred_at")
 
 RESOURCE = Resource(
     type=TYPE,
     table=table,
-    columns=(table.c.id, table.c.site_id, *(table.c[name] for name in _NAMES)),
-    record=_record,
+    columns=tuple(
+        table.c[name]
+        for name in ("id", "site_id", "action", "resource_id", "key_id", "user_id", "occurred_at")
+    ),
+    records=each_by(_record),
     sort_columns={"occurred_at": table.c.occurred_at},
     view_permission=VIEW,
 )

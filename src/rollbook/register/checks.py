@@ -4,7 +4,14 @@ from sqlalchemy import case, exists, func, or_, select
 
 from rollbook.storage import dialects
 from rollbook.storage.statements import Statement
-from rollbook.storage.tables import consent_events, contact_counts, contact_taggings, contacts, sites
+from rollbook.storage.tables import (
+    consent_events,
+    contact_counts,
+    contact_taggings,
+    contacts,
+    search_backlog,
+    sites,
+)
 from rollbook.storage.transactions import Snapshot
 
 _counted = (
@@ -42,7 +49,9 @@ against_the_ledger = Statement(
     )
 )
 unsearchable = Statement(
-    select(contacts.c.site_id, contacts.c.id).where(~dialects.is_findable(contacts.c.id))
+    select(contacts.c.site_id, contacts.c.id).where(
+        ~dialects.is_findable(contacts.c.id, select(search_backlog.c.contact_id))
+    )
 )
 tagged_at_another_age = Statement(
     select(contact_taggings.c.site_id, contact_taggings.c.contact_id).where(
@@ -53,6 +62,15 @@ tagged_at_another_age = Statement(
                 contacts.c.created_at != contact_taggings.c.contact_created_at,
             )
         )
+    )
+)
+_joined = dialects.ids_joined(
+    contact_taggings.c.tag_id,
+    (contact_taggings.c.site_id == contacts.c.site_id) & (contact_taggings.c.contact_id == contacts.c.id),
+)
+noted_tags_differ = Statement(
+    select(contacts.c.site_id, contacts.c.id).where(
+        func.coalesce(contacts.c.tag_ids, "") != func.coalesce(_joined, "")
     )
 )
 STATES = ("never subscribed", "subscribed", "unsubscribed")
@@ -77,5 +95,9 @@ def faults(snapshot: Snapshot) -> list[str]:
     found += [
         f"tags: a tagging of contact {contact_id} of site {site_id} has another age than the contact"
         for site_id, contact_id in snapshot.rows(tagged_at_another_age)
+    ]
+    found += [
+        f"tags: the tags noted for contact {contact_id} of site {site_id} are not those that it has"
+        for site_id, contact_id in snapshot.rows(noted_tags_differ)
     ]
     return found

@@ -10,7 +10,7 @@ from rollbook.jsonapi.errors import Problem, Refusal
 from rollbook.jsonapi.resource import Attribute, Filter, Kind, Record, Relationship, ResourceType
 from rollbook.register.audit import ids_asked
 from rollbook.register.callers import Caller
-from rollbook.register.resource import SITE_FILTER, Resource
+from rollbook.register.resource import SITE_FILTER, Resource, each_by
 from rollbook.storage.statements import InsertRows
 from rollbook.storage.tables import consent_events as table
 from rollbook.storage.transactions import Row, Transaction
@@ -151,6 +151,6 @@ RESOURCE = Resource(
     type=TYPE,
     table=table,
     columns=(table.c.id, table.c.site_id, table.c.contact_id, *(table.c[name] for name in _NAMES)),
-    record=_record,
+    records=each_by(_record),
     sort_columns={"occurred_at": table.c.occurred_at},
 )

@@ -1,5 +1,6 @@
 """What a contact is: its attributes and relationships, how it is stored, and by what it is found."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import orjson
@@ -15,10 +16,8 @@ from rollbook.jsonapi.resource import (
 from rollbook.register import audience, custom_fields, text
 from rollbook.register.consent import Subscription
 from rollbook.register.custom_fields import PREFIX
-from rollbook.storage import dialects
-from rollbook.storage.tables import contact_taggings
 from rollbook.storage.tables import contacts as table
-from rollbook.storage.transactions import Row
+from rollbook.storage.transactions import Row, Snapshot
 
 
 def _optional(name: str, description: str = "", example: str | None = None) -> Attribute:
@@ -103,17 +102,9 @@ PLAIN = (
 # The attributes before the custom fields, in the order of emission and of the columns.
 FIXED = ("name", "email", *PLAIN, "subscription", "external_user_id")
 STAMPS = ("created_at", "updated_at")
-# What stands behind the custom fields is not answered.
-BESIDE = ("custom", "mobile_phone_number", "search_keys")
-linked = contact_taggings.alias("linked")
-STORED = tuple(table.c[name] for name in ("id", "site_id", *FIXED, *STAMPS, *BESIDE))
-COLUMNS = (
-    *STORED,
-    dialects.ids_joined(
-        linked.c.tag_id, (linked.c.site_id == table.c.site_id) & (linked.c.contact_id == table.c.id)
-    ).label("tags"),
-    custom_fields.numbers_joined.label("custom_fields"),
-)
+# What stands behind the custom fields and the tags is not answered.
+BESIDE = ("custom", "tag_ids", "mobile_phone_number", "search_keys")
+COLUMNS = tuple(table.c[name] for name in ("id", "site_id", *FIXED, *STAMPS, *BESIDE))
 NAMES = (*("subscribed" if name == "subscription" else name for name in FIXED), *STAMPS)
 SUBSCRIPTION_AT, STAMPS_AT = 2 + FIXED.index("subscription"), 2 + len(FIXED)
 CUSTOM_AT = STAMPS_AT + len(STAMPS)
@@ -123,32 +114,27 @@ NO_CUSTOM = "{}"
 class Keys(NamedTuple):
     """What a contact is compared, sorted and searched by.
 
-    `grams` are the tokens of all its searchable texts, `search_keys` the keys of those beside name and
-    e-mail, as a JSON object.
+    `search_keys` has the keys of the searchable texts beside name and e-mail, as a JSON object.
     """
 
     name_key: str
     email_key: str
-    search_keys: str
-    grams: str
+    search_keys: str | None
 
 
-def keys_of(site_id: int, name: str, email: str, texts: dict[str, Any]) -> Keys:
+def keys_of(name: str, email: str, texts: dict[str, Any]) -> Keys:
     """Return the keys of a contact; `texts` has those of its searchable texts that it has, by attribute."""
-    name_key = text.text_key(name)
-    grams = [text.grams(str(site_id), name_key, email)]
     others = {each: text.text_key(texts[each]) for each in audience.LETTERS if texts.get(each)}
-    grams += [text.grams(f"{site_id}{audience.LETTERS[each]}", key) for each, key in others.items()]
-    search_keys = orjson.dumps(others).decode() if others else NO_CUSTOM
-    return Keys(name_key, text.email_key(email), search_keys, dialects.GRAM_SEPARATOR.join(grams))
+    search_keys = orjson.dumps(others).decode() if others else None
+    return Keys(text.text_key(name), text.email_key(email), search_keys)
 
 
-NO_KEYS = Keys("", "", NO_CUSTOM, "")
+NO_KEYS = Keys("", "", None)
 
 
 def values_of_row(row: Row) -> dict[str, Any]:
-    """Return the stored values of a row of STORED, or of more, by column."""
-    return dict(zip((*FIXED, *STAMPS, *BESIDE), row[2:], strict=False))
+    """Return the stored values of a row of COLUMNS by column."""
+    return dict(zip((*FIXED, *STAMPS, *BESIDE), row[2:], strict=True))
 
 
 def custom_document(given: dict[str, Any]) -> str:
@@ -163,18 +149,16 @@ def _by_number(item: tuple[str, Any]) -> int:
     return int(item[0].removeprefix(PREFIX))
 
 
-def record_of_row(row: Row) -> Record:
-    """Return the record of a row of COLUMNS."""
-    joined, numbers = row[-2:]
-    linked = tuple(map(int, joined.split(","))) if joined else ()
-    return record_of(row, linked, custom_fields.names_of(numbers) if numbers else ())
+def records_of(snapshot: Snapshot, rows: Sequence[Row]) -> list[Record]:
+    """Return the records of rows of COLUMNS."""
+    sites = tuple(sorted({row[1] for row in rows}))
+    defined = snapshot.remembered(custom_fields.names_defined, sites)
+    return [record_of(row, defined[row[1]]) for row in rows]
 
 
-def record_of(row: Row, linked: tuple[int, ...], defined: tuple[str, ...]) -> Record:
-    """Return the record of a row of STORED, or of more, with the tags of the contact and the custom fields
-    that its site defines.
-    """
-    custom = row[CUSTOM_AT]
+def record_of(row: Row, defined: tuple[str, ...]) -> Record:
+    """Return the record of a row of COLUMNS, with the custom fields that its site defines."""
+    custom, tag_ids = row[CUSTOM_AT : CUSTOM_AT + 2]
     if custom == NO_CUSTOM and not defined:
         attributes = dict(zip(NAMES, row[2:CUSTOM_AT], strict=True))
     else:
@@ -182,6 +166,7 @@ def record_of(row: Row, linked: tuple[int, ...], defined: tuple[str, ...]) -> Re
         attributes.update(_emitted(orjson.loads(custom), defined))
         attributes.update(zip(STAMPS, row[STAMPS_AT:CUSTOM_AT], strict=True))
     attributes["subscribed"] = row[SUBSCRIPTION_AT] == Subscription.SUBSCRIBED
+    linked = tuple(map(int, tag_ids.split(","))) if tag_ids else ()
     return Record(row[0], attributes, {"customer": None, "site": row[1], "offers": (), "tags": linked})
 
 

@@ -19,14 +19,13 @@ from rollbook.register.contact_type import (
     NO_KEYS,
     PLAIN,
     STAMPS,
-    STORED,
     SUBSCRIPTION_AT,
     TYPE,
     Keys,
     custom_document,
     keys_of,
     record_of,
-    record_of_row,
+    records_of,
     values_of_row,
 )
 from rollbook.register.custom_fields import PREFIX
@@ -40,6 +39,7 @@ from rollbook.storage.tables import (
     contact_notes,
     contact_taggings,
     contact_tombstones,
+    search_backlog,
 )
 from rollbook.storage.tables import contacts as table
 from rollbook.storage.transactions import Snapshot, Transaction
@@ -94,7 +94,7 @@ contact_as_it_is = Statement(
     select(*COLUMNS).where(table.c.site_id == bindparam("site_id"), table.c.id == bindparam("id"))
 )
 add_contact = InsertRows(
-    dialects.insert_or_skip(table, ["site_id", "email_key"]).returning(*STORED),
+    dialects.insert_or_skip(table, ["site_id", "email_key"]).returning(*COLUMNS),
     [
         *("site_id", "id", "name", "email", *PLAIN, "subscription", "custom", *STAMPS),
         *("name_key", "email_key", "search_keys", "hidden"),
@@ -106,8 +106,10 @@ change_contact = Statement(
     .where(table.c.site_id == bindparam("of_site"), table.c.id == bindparam("of_id"))
     .values({name: bindparam(name) for name in CHANGED})
 )
-add_grams = InsertRows(dialects.insert_grams(), ["rowid", "grams"])
 delete_grams = Statement(dialects.delete_grams(bindparam("id")))
+add_to_backlog = InsertRows(
+    dialects.insert_or_skip(search_backlog, ["site_id", "contact_id"]), ["site_id", "contact_id"]
+)
 add_to_counts = InsertRows(
     dialects.insert_or_add(
         contact_counts,
@@ -122,6 +124,7 @@ add_to_counts = InsertRows(
 delete_whole = tuple(
     Statement(delete(each).where(each.c.site_id == bindparam("site_id"), key == bindparam("id")))
     for each, key in (
+        (search_backlog, search_backlog.c.contact_id),
         (contact_taggings, contact_taggings.c.contact_id),
         (contact_notes, contact_notes.c.contact_id),
         (consent_events, consent_events.c.contact_id),
@@ -151,7 +154,7 @@ def prepare(caller: Caller, site_id: int, draft: Draft) -> NewContact:
     state = Subscription.SUBSCRIBED if subscribed else Subscription.NEVER
     values = (name, email, *plain, int(state), custom_document(given))
     problems.sort(key=lambda problem: problem.place)
-    keys = NO_KEYS if problems else keys_of(site_id, name, email, dict(zip(PLAIN, plain, strict=True)))
+    keys = NO_KEYS if problems else keys_of(name, email, dict(zip(PLAIN, plain, strict=True)))
     return NewContact(caller, site_id, values, keys, subscribed, circumstances, tuple(problems))
 
 
@@ -175,17 +178,14 @@ def create_many(transaction: Transaction, items: list[NewContact]) -> list[Recor
     rows = transaction.insert(
         add_contact,
         [
-            (new.site_id, each, *new.values, moment, moment, *new.keys[:3], 0)
+            (new.site_id, each, *new.values, moment, moment, *new.keys, 0)
             for each, new in zip(ids, items, strict=True)
         ],
     )
-    defined = {
-        site_id: custom_fields.names_defined(transaction, site_id)
-        for site_id in {new.site_id for new in items}
-    }
-    stored = {row[0]: record_of(row, (), defined[row[1]]) for row in rows}
+    defined = custom_fields.names_defined(transaction, tuple({new.site_id for new in items}))
+    stored = {row[0]: record_of(row, defined[row[1]]) for row in rows}
     made = [(each, new) for each, new in zip(ids, items, strict=True) if each in stored]
-    transaction.insert(add_grams, [(each, new.keys.grams) for each, new in made])
+    make_searchable(transaction, [(new.site_id, each) for each, new in made])
     consent.record(
         transaction,
         [
@@ -258,9 +258,15 @@ def read(snapshot: Snapshot, found: Found) -> Record:
     row = snapshot.row(contact_as_it_is, {"site_id": found.site_id, "id": found.id})
     if row is None:
         raise missing(snapshot, RESOURCE, found.caller, str(found.id))
-    record = record_of_row(row)
+    (record,) = records_of(snapshot, [row])
     found.judge(record)
     return record
+
+
+def make_searchable(transaction: Transaction, contacts: Sequence[tuple[int, int]]) -> None:
+    """Have contacts, given as (site, id), found by their texts; their tokens are made in a quiet moment."""
+    transaction.insert(add_to_backlog, contacts)
+    transaction.owes(len(contacts))
 
 
 def values_of(snapshot: Snapshot, site_id: int, contact_id: int) -> dict[str, Any] | None:
@@ -278,13 +284,12 @@ def store(
     moment: str,
 ) -> None:
     """Put other values in the place of a contact's, and keep what it is found by."""
-    keys = keys_of(site_id, after["name"], after["email"], after)
+    keys = keys_of(after["name"], after["email"], after)
     which = {"of_site": site_id, "of_id": contact_id}
     transaction.run(change_contact, after | keys._asdict() | {"updated_at": moment} | which)
     texts = (before["search_keys"], before["name"], before["email"])
     if texts != (keys.search_keys, after["name"], after["email"]):
-        transaction.run(delete_grams, {"id": contact_id})
-        transaction.insert(add_grams, [(contact_id, keys.grams)])
+        make_searchable(transaction, [(site_id, contact_id)])
 
 
 def delete_with_all(transaction: Transaction, site_id: int, contact_id: int, state: Subscription) -> None:
@@ -311,7 +316,7 @@ def _change(transaction: Transaction, change: ContactChange) -> Record | Refused
     row = transaction.row(contact_as_it_is, which)
     if row is None:
         return missing(transaction, RESOURCE, found.caller, str(found.id))
-    current = record_of_row(row)
+    (current,) = records_of(transaction, [row])
     found.judge(current)
     if change.tags:
         tags.ids_of_known(transaction, found.site_id, [str(each) for each in change.tags])
@@ -331,7 +336,8 @@ def _change(transaction: Transaction, change: ContactChange) -> Record | Refused
     if not changed:
         return current
     audit.record(transaction, TYPE.name, "update", [(found.site_id, found.id, found.caller)], moment)
-    return record_of_row(transaction.rows(contact_as_it_is, which)[0])
+    (record,) = records_of(transaction, transaction.rows(contact_as_it_is, which))
+    return record
 
 
 def _after(before: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
@@ -373,7 +379,7 @@ def _remove(transaction: Transaction, found: Found) -> Refused | None:
     row = transaction.row(contact_as_it_is, {"site_id": found.site_id, "id": found.id})
     if row is None:
         return missing(transaction, RESOURCE, found.caller, str(found.id))
-    found.judge(record_of_row(row))
+    found.judge(*records_of(transaction, [row]))
     delete_with_all(transaction, found.site_id, found.id, Subscription(row[SUBSCRIPTION_AT]))
     audit.record(transaction, TYPE.name, "delete", [(found.site_id, found.id, found.caller)], now())
     return None
@@ -432,7 +438,7 @@ RESOURCE = Resource(
     type=TYPE,
     table=table,
     columns=COLUMNS,
-    record=record_of_row,
+    records=records_of,
     sort_columns={"name": table.c.name_key, "email": table.c.email_key, "created_at": table.c.created_at},
     view_permission=VIEW,
     creation=Creation(EDIT, prepare, all_problems, create_many),

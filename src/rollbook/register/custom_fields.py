@@ -1,8 +1,9 @@
 """Custom fields: what a site calls `custom_1` to `custom_150` of its contacts."""
 
-from functools import lru_cache
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import orjson
 from sqlalchemy import bindparam, select, update
 
 from rollbook.jsonapi.errors import Problem, Refusal, Refused
@@ -11,10 +12,18 @@ from rollbook.jsonapi.resource import Attribute, Filter, Kind, Record, Relations
 from rollbook.register import audit, text
 from rollbook.register.callers import Caller
 from rollbook.register.moments import now
-from rollbook.register.resource import SITE_FILTER, Change, Creation, Found, Resource, missing, stored
+from rollbook.register.resource import (
+    SITE_FILTER,
+    Change,
+    Creation,
+    Found,
+    Resource,
+    each_by,
+    missing,
+    stored,
+)
 from rollbook.storage import dialects
 from rollbook.storage.statements import InsertRows, Statement
-from rollbook.storage.tables import contacts
 from rollbook.storage.tables import custom_fields as table
 from rollbook.storage.transactions import Row, Snapshot, Transaction
 
@@ -142,26 +151,19 @@ change_field = Statement(
     )
     .returning(*COLUMNS)
 )
-# The fields that a contact's site defines, for the statements that answer contacts.
-numbers_joined = dialects.ids_joined(
-    table.c.number, (table.c.site_id == contacts.c.site_id) & (table.c.archived == 0)
-)
-listed_numbers_of_site = Statement(
-    select(table.c.number)
-    .where(table.c.site_id == bindparam("site_id"), table.c.archived == 0)
-    .order_by(table.c.number)
+listed_numbers = Statement(
+    select(table.c.site_id, table.c.number)
+    .where(dialects.among(table.c.site_id, bindparam("sites")), table.c.archived == 0)
+    .order_by(table.c.site_id, table.c.number)
 )
 
 
-def names_defined(snapshot: Snapshot, site_id: int) -> tuple[str, ...]:
-    """Return the attributes that a site defines for its contacts, in the order of their numbers."""
-    return tuple(f"{PREFIX}{row[0]}" for row in snapshot.rows(listed_numbers_of_site, {"site_id": site_id}))
-
-
-@lru_cache(maxsize=4096)
-def names_of(joined: str) -> tuple[str, ...]:
-    """Return the attributes that `numbers_joined` stands for."""
-    return tuple(f"{PREFIX}{number}" for number in joined.split(","))
+def names_defined(snapshot: Snapshot, sites: tuple[int, ...]) -> Mapping[int, tuple[str, ...]]:
+    """Return the attributes that sites define for their contacts, in the order of their numbers."""
+    defined: dict[int, tuple[str, ...]] = dict.fromkeys(sites, ())
+    for site_id, number in snapshot.rows(listed_numbers, {"sites": orjson.dumps(sites).decode()}):
+        defined[site_id] += (f"{PREFIX}{number}",)
+    return defined
 
 
 def prepare(caller: Caller, site_id: int, draft: Draft) -> NewField:
@@ -302,7 +304,7 @@ RESOURCE = Resource(
     type=TYPE,
     table=table,
     columns=COLUMNS,
-    record=_record,
+    records=each_by(_record),
     sort_columns={
         "title": table.c.title_key,
         "handle": table.c.number,

@@ -16,6 +16,8 @@ from rollbook.storage.tables import key_sites, keys, sites, tokens
 from rollbook.storage.transactions import Snapshot, Transaction
 
 EVERYTHING = "*"
+# The key of a user whose tokens are given for the user's password. No other key is named so.
+PASSWORD_GRANT = "Password grant"  # noqa: S105 - a name, not a password
 
 
 class KeyRefused(ValueError):
@@ -42,6 +44,9 @@ key_by_client_id = Statement(
 )
 rights_of_key = Statement(
     select(keys.c.user_id, keys.c.all_sites, keys.c.permissions).where(keys.c.id == bindparam("id"))
+)
+password_key_of_user = Statement(
+    select(keys.c.id).where(keys.c.user_id == bindparam("user_id"), keys.c.name == PASSWORD_GRANT)
 )
 sites_of_key = Statement(
     select(key_sites.c.site_id).where(key_sites.c.key_id == bindparam("id")).order_by(key_sites.c.site_id)
@@ -74,8 +79,10 @@ def create(
     """Make a key of the owner's; without sites it sees all, without permissions it has all.
 
     What a key with all is given includes the sites and permissions to come. Raises KeyRefused for a site or
-    a permission that does not exist.
+    a permission that does not exist, and for a name that is taken.
     """
+    if name == PASSWORD_GRANT:
+        raise KeyRefused(f"The name {name!r} is kept for the keys of users who get tokens by a password.")
     known = [row[0] for row in transaction.rows(every_site_id)]
     for site_id in site_ids:
         if site_id not in known:
@@ -86,16 +93,27 @@ def create(
     user_id = users.owner(transaction)
     if user_id is None:
         raise KeyRefused("There is no owner yet. `rollbook serve` makes one on an empty database.")
-    (key_id,) = transaction.new_ids("keys", 1)
-    secret, client_id = secrets.token_hex(32), secrets.token_hex(12)
     stored = " ".join(sorted(set(permissions))) if permissions else EVERYTHING
-    transaction.insert(
-        add_key,
-        [(key_id, user_id, name, client_id, digest(secret), int(not site_ids), stored, now())],
-    )
+    key_id, client_id, secret = _add(transaction, user_id, name, not site_ids, stored)
     own = sorted(set(site_ids))
     transaction.insert(add_key_site, [(site_id, key_id) for site_id in own])
     return Key(key_id, name, client_id, tuple(own or known), _permissions(stored), secret)
+
+
+def password_key(transaction: Transaction, user_id: int) -> int:
+    """Return the id of a user's key for the password grant, which sees all and may do all; it is made at
+    first use, with a secret that nobody knows.
+    """
+    row = transaction.row(password_key_of_user, {"user_id": user_id})
+    if row is not None:
+        return int(row[0])
+    return _add(transaction, user_id, PASSWORD_GRANT, all_sites=True, permissions=EVERYTHING)[0]
+
+
+def end_password_tokens(transaction: Transaction, user_id: int) -> None:
+    """End all tokens that a user got by a password, and those got by refreshing them."""
+    for (key_id,) in transaction.rows(password_key_of_user, {"user_id": user_id}):
+        transaction.run(delete_tokens_of_key, {"id": key_id})
 
 
 def everything(snapshot: Snapshot) -> list[Key]:
@@ -140,6 +158,18 @@ def caller(snapshot: Snapshot, key_id: int, expires: float) -> Caller:
     user_id, all_sites, permissions = snapshot.rows(rights_of_key, {"id": key_id})[0]
     seen = frozenset(_sites(snapshot, key_id, all_sites))
     return Caller(key_id, user_id, seen, frozenset(_permissions(permissions)), expires, bool(all_sites))
+
+
+def _add(
+    transaction: Transaction, user_id: int, name: str, all_sites: bool, permissions: str
+) -> tuple[int, str, str]:
+    """Store a new key; return its id, client id and secret."""
+    (key_id,) = transaction.new_ids("keys", 1)
+    secret, client_id = secrets.token_hex(32), secrets.token_hex(12)
+    transaction.insert(
+        add_key, [(key_id, user_id, name, client_id, digest(secret), int(all_sites), permissions, now())]
+    )
+    return key_id, client_id, secret
 
 
 def _find(transaction: Transaction, which: str) -> Key:

@@ -18,7 +18,7 @@ from rollbook.storage.transactions import Snapshot, Transaction
 
 PERMISSIONS = (contacts.EDIT, notes.EDIT)
 # What the survivor always keeps; of everything else it takes what it lacks.
-KEPT = ("name", "email", "subscription", "created_at", "updated_at", "search_keys")
+KEPT = ("name", "email", "subscription", "created_at", "updated_at", "search_keys", "tag_ids")
 
 
 class Merge(NamedTuple):

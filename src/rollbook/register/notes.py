@@ -18,6 +18,7 @@ from rollbook.register.resource import (
     Found,
     Removal,
     Resource,
+    each_by,
     missing,
     stored,
 )
@@ -214,7 +215,7 @@ RESOURCE = Resource(
     type=TYPE,
     table=table,
     columns=COLUMNS,
-    record=_record,
+    records=each_by(_record),
     sort_columns={"created_at": table.c.created_at, "updated_at": table.c.updated_at},
     view_permission=VIEW,
     creation=Creation(EDIT, prepare, all_problems, create_many, site_of=lambda _caller, _draft: NOWHERE_YET),

@@ -113,7 +113,7 @@ class Removal:
 class Resource:
     """A resource type with the table that holds it; its routes and its answers follow from this.
 
-    `record` makes a record of a row of `columns`, which begin with the id and the site. `sort_columns` has
+    `records` makes records of rows of `columns`, which begin with the id and the site. `sort_columns` has
     the column of each sort, `total` counts all resources of sites faster than counting would, `listed`
     says which rows a list may show, and `gone` why an id is unknown to a caller, where that can be said.
     """
@@ -121,7 +121,7 @@ class Resource:
     type: ResourceType
     table: Table
     columns: tuple[ColumnElement[Any], ...]
-    record: Callable[[Row], Record]
+    records: Callable[[Snapshot, Sequence[Row]], list[Record]]
     sort_columns: Mapping[str, ColumnElement[Any]]
     view_permission: str | None = None
     creation: Creation | None = None
@@ -161,8 +161,13 @@ class OneAsked(NamedTuple):
     catalogue: Mapping[str, Resource]
 
 
+def each_by(record: Callable[[Row], Record]) -> Callable[[Snapshot, Sequence[Row]], list[Record]]:
+    """Return a `records` for rows that need nothing but themselves."""
+    return lambda _snapshot, rows: [record(row) for row in rows]
+
+
 def plain_record(resource: ResourceType) -> Callable[[Row], Record]:
-    """Return a `record` for rows of id, site, then the attributes and to-one relationships in order."""
+    """Return what makes a record of a row of id, site, attributes and to-one relationships, in order."""
     names = [each.name for each in resource.attributes if isinstance(each, Attribute)]
     related = [each.name for each in resource.relationships if each.name != "site"]
     has_site = any(each.name == "site" for each in resource.relationships)
@@ -192,7 +197,7 @@ def page(snapshot: Snapshot, asked: PageAsked) -> Collection:
         values.update((f"{name}_{at}", value) for at, value in enumerate(bound))
     if query.page.cursor is not None:
         rows, cursors = _page_by_cursor(snapshot, resource, query, (len(sites), shape), values)
-        records = [resource.record(row) for row in rows]
+        records = resource.records(snapshot, rows)
         return Collection(records, 0, _included(snapshot, asked, query.include, records), cursors)
     rows_of, count_of = _statements(resource, len(sites), shape, query.sort)
     offset = query.page.offset
@@ -202,7 +207,7 @@ def page(snapshot: Snapshot, asked: PageAsked) -> Collection:
     else:
         kept = _total(snapshot, resource, sites, filters)
         total = snapshot.rows(count_of, values)[0][0] if kept is None else kept
-    records = [resource.record(row) for row in rows]
+    records = resource.records(snapshot, rows)
     return Collection(records, total, _included(snapshot, asked, query.include, records))
 
 
@@ -503,7 +508,7 @@ def _by_id(snapshot: Snapshot, resource: Resource, sites: Sequence[int], ids: Se
         return []
     values = {f"site_{at}": site for at, site in enumerate(sites)}
     values.update((f"id_{at}", each) for at, each in enumerate(ids))
-    return [resource.record(row) for row in snapshot.rows(_of_ids(resource, len(sites), len(ids)), values)]
+    return resource.records(snapshot, snapshot.rows(_of_ids(resource, len(sites), len(ids)), values))
 
 
 def _included(

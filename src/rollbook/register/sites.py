@@ -12,7 +12,16 @@ from rollbook.jsonapi.resource import Attribute, Filter, Kind, Record, ResourceT
 from rollbook.register import audit, text
 from rollbook.register.callers import Caller
 from rollbook.register.moments import now
-from rollbook.register.resource import Change, Creation, Found, Resource, missing, plain_record, stored
+from rollbook.register.resource import (
+    Change,
+    Creation,
+    Found,
+    Resource,
+    each_by,
+    missing,
+    plain_record,
+    stored,
+)
 from rollbook.storage import dialects, tables
 from rollbook.storage.statements import InsertRows, Statement
 from rollbook.storage.transactions import Snapshot, Transaction
@@ -280,7 +289,7 @@ RESOURCE = Resource(
         table.c.created_at,
         table.c.updated_at,
     ),
-    record=plain_record(TYPE),
+    records=each_by(plain_record(TYPE)),
     sort_columns={"title": table.c.title_key, "subdomain": table.c.subdomain},
     creation=Creation(EDIT, prepare, all_problems, create_many, site_of=all_sites_only, extension=True),
     change=Change(EDIT, prepare_change, all_problems_of_change, change_many, extension=True),

@@ -18,6 +18,7 @@ from rollbook.register.resource import (
     Found,
     Removal,
     Resource,
+    each_by,
     missing,
     stored,
 )
@@ -25,6 +26,7 @@ from rollbook.storage import dialects
 from rollbook.storage.statements import InsertRows, Statement
 from rollbook.storage.tables import contact_taggings as taggings
 from rollbook.storage.tables import contact_tags as table
+from rollbook.storage.tables import contacts
 from rollbook.storage.transactions import Row, Snapshot, Transaction
 
 VIEW = "view:contact_tags"
@@ -109,8 +111,15 @@ change_tag = Statement(
 delete_tag = Statement(
     delete(table).where(table.c.site_id == bindparam("site_id"), table.c.id == bindparam("id"))
 )
-delete_taggings_of_tag = Statement(
-    delete(taggings).where(taggings.c.site_id == bindparam("site_id"), taggings.c.tag_id == bindparam("id"))
+contacts_of_tag = Statement(
+    select(taggings.c.contact_id).where(
+        taggings.c.site_id == bindparam("site_id"), taggings.c.tag_id == bindparam("id")
+    )
+)
+set_tag_ids = Statement(
+    update(contacts)
+    .where(contacts.c.site_id == bindparam("of_site"), contacts.c.id == bindparam("of_id"))
+    .values(tag_ids=bindparam("tag_ids"))
 )
 tag_exists = Statement(
     select(table.c.id).where(table.c.site_id == bindparam("site_id"), table.c.id == bindparam("id"))
@@ -213,6 +222,8 @@ def replace(
     removed = sorted(set(current) - set(wanted))
     for each in removed:
         transaction.run(delete_tagging, {"site_id": site_id, "contact_id": contact_id, "tag_id": each})
+    if added or removed:
+        _note(transaction, site_id, contact_id, wanted)
     return bool(added or removed)
 
 
@@ -251,10 +262,21 @@ def _remove(transaction: Transaction, found: Found) -> Refused | None:
         return missing(transaction, RESOURCE, found.caller, str(found.id))
     found.judge(current)
     which = {"site_id": found.site_id, "id": found.id}
-    transaction.run(delete_taggings_of_tag, which)
+    for (contact_id,) in transaction.rows(contacts_of_tag, which):
+        transaction.run(
+            delete_tagging, {"site_id": found.site_id, "contact_id": contact_id, "tag_id": found.id}
+        )
+        remaining = of_contact(transaction, found.site_id, contact_id)
+        _note(transaction, found.site_id, contact_id, remaining)
     transaction.run(delete_tag, which)
     audit.record(transaction, TYPE.name, "delete", [(found.site_id, found.id, found.caller)], now())
     return None
+
+
+def _note(transaction: Transaction, site_id: int, contact_id: int, tag_ids: Sequence[int]) -> None:
+    """Write the tags of a contact into its own row."""
+    joined = ",".join(map(str, sorted(set(tag_ids)))) or None
+    transaction.run(set_tag_ids, {"of_site": site_id, "of_id": contact_id, "tag_ids": joined})
 
 
 def _keys(name: str) -> tuple[str, str]:
@@ -285,7 +307,7 @@ RESOURCE = Resource(
     type=TYPE,
     table=table,
     columns=(table.c.id, table.c.site_id, table.c.name, table.c.archived),
-    record=_record,
+    records=each_by(_record),
     sort_columns={"name": table.c.name_key},
     view_permission=VIEW,
     creation=Creation(EDIT, prepare, all_problems, create_many, extension=True),

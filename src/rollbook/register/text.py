@@ -85,13 +85,12 @@ def grams(scope: str, *texts: str) -> str:
     the scope is a site, so that a search never reads what belongs to another tenant, and may go on with the
     letter of a kind of text.
     """
-    found: set[str] = set()
+    found: list[str] = []
     for text in map(_indexable, texts):
         if len(text) > LONGEST_INDEXED:
-            found.add(LONG_MARK)
+            found.append(LONG_MARK)
             text = text[:LONGEST_INDEXED]
-        found.update(map("".join, zip(text, text[1:], text[2:], strict=False)))
-        found.update((text[-2:], text[-1:]))
+        found += [text[at : at + GRAM] for at in range(len(text))]
     prefix = f"{scope} "
     return prefix + f"{dialects.GRAM_SEPARATOR}{prefix}".join(found)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import bindparam, delete, insert, null, or_, select, update
 
-from rollbook.register import keys
+from rollbook.register import keys, users
 from rollbook.register.callers import Caller
 from rollbook.register.moments import epoch, now
 from rollbook.storage.statements import InsertRows, Statement
@@ -45,7 +45,7 @@ add_pair = InsertRows(
 
 
 class GrantRefused(Exception):
-    """The credentials or the refresh token are not good."""
+    """The credentials, the password or the refresh token are not good."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +70,20 @@ def grant_many(transaction: Transaction, asked: list[Credentials]) -> list[Pair 
     for each in asked:
         key_id = keys.key_of_client(transaction, each.client_id, each.client_secret)
         answers.append(GrantRefused() if key_id is None else _new_pair(transaction, key_id))
+    return answers
+
+
+def grant_to_users(transaction: Transaction, asked: list[users.User]) -> list[Pair | GrantRefused]:
+    """Give each user, whose password was checked, a pair of tokens.
+
+    Checking takes a while: who has another password by now is refused.
+    """
+    answers: list[Pair | GrantRefused] = []
+    for each in asked:
+        if users.user(transaction, each.id) == each:
+            answers.append(_new_pair(transaction, keys.password_key(transaction, each.id)))
+        else:
+            answers.append(GrantRefused())
     return answers
 
 

@@ -10,6 +10,7 @@ from sqlalchemy import (
     Dialect,
     Insert,
     Integer,
+    Select,
     Table,
     Text,
     UnaryExpression,
@@ -20,6 +21,7 @@ from sqlalchemy import (
     literal_column,
     select,
     table,
+    union_all,
 )
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
@@ -66,8 +68,8 @@ def insert_or_add(into: Table, unique: list[str], *amounts: Column[Any]) -> Inse
 
 
 def insert_grams() -> Insert:
-    """Return the INSERT that makes a contact findable: its id, its tokens joined by the separator."""
-    return _search.insert()
+    """Return the INSERT that makes a contact findable by its tokens, joined by the separator, alone."""
+    return _search.insert().prefix_with("OR REPLACE")
 
 
 def delete_grams(contact_id: Any) -> Delete:
@@ -75,15 +77,15 @@ def delete_grams(contact_id: Any) -> Delete:
     return _search.delete().where(_search.c.rowid == contact_id)
 
 
-def has_grams(contact_id: Column[Any], query: Any) -> ColumnElement[bool]:
-    """Say that a contact has the grams that `gram_query` asks for."""
+def has_grams(contact_id: Column[Any], query: Any, unindexed: Select[Any]) -> ColumnElement[bool]:
+    """Say that a contact has the grams that `gram_query` asks for, or is among the `unindexed`."""
     matches = literal_column("contact_search").op("MATCH")(query)
-    return contact_id.in_(select(_search.c.rowid).where(matches))
+    return contact_id.in_(union_all(select(_search.c.rowid).where(matches), unindexed))
 
 
-def is_findable(contact_id: Column[Any]) -> ColumnElement[bool]:
-    """Say that a contact is in the search index."""
-    return contact_id.in_(select(_search.c.rowid))
+def is_findable(contact_id: Column[Any], unindexed: Select[Any]) -> ColumnElement[bool]:
+    """Say that a contact is in the search index, or among the `unindexed`."""
+    return contact_id.in_(union_all(select(_search.c.rowid), unindexed))
 
 
 def gram_query(of_sites: list[tuple[list[list[list[str]]], str]], by_beginning: bool) -> str:
@@ -118,6 +120,12 @@ def ids_joined(ids: Column[Any], of: ColumnElement[bool]) -> ColumnElement[Any]:
     separator: Any = literal_column("','")
     joined = func.aggregate_strings(cast(ids, Text), separator).aggregate_order_by(ids)
     return select(joined).where(of).scalar_subquery()
+
+
+def among(column: Column[Any], numbers: Any) -> ColumnElement[bool]:
+    """Say that a column is among numbers, which are given as one JSON list."""
+    each = func.json_each(numbers).table_valued("value")
+    return column.in_(select(each.c.value))
 
 
 def member(document: Column[Any], name: str) -> ColumnElement[Any]:

@@ -120,8 +120,11 @@ contacts = _table(
     # What is compared, sorted and searched: made by Python, compared as bytes by every engine.
     _required("name_key"),
     _required("email_key"),
-    # A JSON object of the keys of the other searchable texts, by attribute; null until they are indexed.
+    # A JSON object of the keys of the other searchable texts, by attribute; null where there are none.
     Column("search_keys", Text),
+    # The ids of the tags in contact_taggings, ascending and joined by commas, so that a page need not look
+    # each contact's up; null for none.
+    Column("tag_ids", Text),
     _number("hidden"),
     PrimaryKeyConstraint("site_id", "id"),
     UniqueConstraint("site_id", "email_key", name="contacts_email_once_in_a_site"),
@@ -136,6 +139,15 @@ contacts = _table(
     # The default order of the contract: newest first, then id.
     Index("contacts_by_age", "site_id", text("created_at DESC"), "id"),
     Index("contacts_by_subscription", "site_id", "subscription", text("created_at DESC"), "id"),
+)
+
+# The contacts whose texts the search index does not have yet, as they are; a search looks at all of them.
+search_backlog = _narrow_table(
+    "search_backlog",
+    _number("site_id"),
+    _number("contact_id"),
+    PrimaryKeyConstraint("site_id", "contact_id"),
+    ForeignKeyConstraint(["site_id", "contact_id"], ["contacts.site_id", "contacts.id"]),
 )
 
 # Kept beside the contacts, in their transactions: counting a large site would read all of its index.
@@ -247,8 +259,8 @@ audit_events = _narrow_table(
     "audit_events",
     _number("site_id"),
     _number("id"),
+    # The type of the resource and what was done to it: contacts.create.
     _required("action"),
-    _required("resource_type"),
     _number("resource_id"),
     _number("key_id"),
     _number("user_id"),

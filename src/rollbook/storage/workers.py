@@ -11,6 +11,8 @@ from rollbook.storage.faults import Unavailable
 
 # What has waited so long is refused: its client has gone or will, and the newer ones still gain.
 LONGEST_WAIT_SECONDS = 10.0
+# A client that writes one thing after another asks again sooner.
+QUIET_SECONDS = 0.05
 
 
 class Job(NamedTuple):
@@ -53,9 +55,15 @@ class Queue:
         for job in jobs:
             self._jobs.put(job)
 
-    def take(self, most: int) -> list[Job]:
-        """Wait for a job, then take those that wait beside it, `most` in all; empty means stop."""
-        job = self._jobs.get()
+    def take(self, most: int, patience: float | None = None) -> list[Job] | None:
+        """Wait for a job, then take those that wait beside it, `most` in all; empty means stop.
+
+        Returns None where none came within `patience`, in seconds.
+        """
+        try:
+            job = self._jobs.get(timeout=patience)
+        except queue.Empty:
+            return None
         if job is None:
             return []
         jobs = [job]
@@ -82,18 +90,30 @@ class Queue:
 class Worker(threading.Thread):
     """A thread that does the jobs of a queue, up to `most` of them together.
 
-    `work` gets the jobs and returns an outcome for each: a value, or an exception to be raised.
+    `work` gets the jobs and returns an outcome for each: a value, or an exception to be raised. `rest` is
+    what to do when nobody has asked for anything for a moment; it says whether more of it is left.
     """
 
-    def __init__(self, name: str, jobs: Queue, most: int, work: Work) -> None:
+    def __init__(
+        self, name: str, jobs: Queue, most: int, work: Work, rest: Callable[[], bool] | None = None
+    ) -> None:
         super().__init__(name=name, daemon=True)
         self._jobs = jobs
         self._most = most
         self._work = work
+        self._rest = rest
 
     def run(self) -> None:
         """Work until the queue ends."""
-        while jobs := self._jobs.take(self._most):
+        left = self._rest is not None
+        while True:
+            jobs = self._jobs.take(self._most, QUIET_SECONDS if left else None)
+            if jobs is None:
+                left = self._rest is not None and self._rest()
+                continue
+            if not jobs:
+                return
+            left = self._rest is not None
             oldest = time.monotonic() - LONGEST_WAIT_SECONDS
             late = [job for job in jobs if job.since < oldest]
             if late:

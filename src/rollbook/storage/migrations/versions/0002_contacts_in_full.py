@@ -27,6 +27,7 @@ TAKEN = {
         "mobile_phone_number": "NULL",
         "subscription": "subscribed",
         "search_keys": "NULL",
+        "tag_ids": "NULL",
         "hidden": "0",
     },
     "contact_counts": {
@@ -45,7 +46,6 @@ TAKEN = {
     },
     "audit_events": {
         **dict.fromkeys(("site_id", "id", "action", "resource_id", "key_id", "occurred_at")),
-        "resource_type": "'contacts'",
         "user_id": "coalesce((SELECT user_id FROM keys WHERE keys.id = key_id), 0)",
     },
 }
@@ -88,6 +88,7 @@ def upgrade() -> None:
         sa.Column("name_key", sa.Text(), nullable=False),
         sa.Column("email_key", sa.Text(), nullable=False),
         sa.Column("search_keys", sa.Text(), nullable=True),
+        sa.Column("tag_ids", sa.Text(), nullable=True),
         sa.Column("hidden", WHOLE, nullable=False),
         sa.ForeignKeyConstraint(
             ["site_id"],
@@ -139,7 +140,6 @@ def upgrade() -> None:
         sa.Column("site_id", WHOLE, nullable=False),
         sa.Column("id", WHOLE, nullable=False),
         sa.Column("action", sa.Text(), nullable=False),
-        sa.Column("resource_type", sa.Text(), nullable=False),
         sa.Column("resource_id", WHOLE, nullable=False),
         sa.Column("key_id", WHOLE, nullable=False),
         sa.Column("user_id", WHOLE, nullable=False),
@@ -279,6 +279,15 @@ def upgrade() -> None:
     )
     op.create_index("contact_notes_by_age", "contact_notes", ["site_id", sa.text("created_at DESC"), "id"])
     op.create_index("contact_tags_by_name", "contact_tags", ["site_id", "name_key", "id"])
+    op.create_table(
+        "search_backlog",
+        sa.Column("site_id", WHOLE, nullable=False),
+        sa.Column("contact_id", WHOLE, nullable=False),
+        sa.ForeignKeyConstraint(["site_id", "contact_id"], ["contacts.site_id", "contacts.id"]),
+        sa.PrimaryKeyConstraint("site_id", "contact_id"),
+        **NARROW,
+    )
+    op.execute("INSERT INTO search_backlog (site_id, contact_id) SELECT site_id, id FROM contacts")
     for kind, first in FIRST_IDS.items():
         op.execute(
             sa.insert(sa.table("id_leases", sa.column("kind"), sa.column("next_id"))).values(
