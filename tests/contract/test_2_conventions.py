@@ -1,7 +1,7 @@
 """Proves contract 2: paths, media types, pages, links, sorting, sparse fields, includes, the query parser."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -616,3 +616,21 @@ def test_a_document_in_a_get_writes_nothing(site: SiteWorld, world: dict[str, Js
     given = change("contacts", world["contacts"]["id"], name="x")
     assert site.client.get(path, document=given).status == 200
     assert shown(site.client, path) == world["contacts"]
+
+
+def test_a_strict_server_ignores_withdrawn_filters_and_empty_values(
+    serve: Callable[..., RunningServer],
+) -> None:
+    strict = serve(ROLLBOOK_STRICT="on").new_site()
+    for query in ("filter[is_suppressed]=true", "filter[nonsense]="):
+        assert strict.client.get(f"/v1/contacts?{query}").status == 200
+
+
+def test_a_strict_server_names_each_parameter_of_a_write(serve: Callable[..., RunningServer]) -> None:
+    strict = serve(ROLLBOOK_STRICT="on").new_site()
+    refused = strict.client.post("/v1/contacts?include=tags&upsert=true", strict.document(email="a@b.test"))
+    assert refused.status == 400
+    assert [error["source"] for error in refused.json["errors"]] == [
+        {"parameter": "include"},
+        {"parameter": "upsert"},
+    ]

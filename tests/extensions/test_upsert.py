@@ -141,7 +141,8 @@ def test_an_unknown_tag_refuses_all_of_it(server: RunningServer, site: SiteWorld
 
 def test_who_unsubscribed_stays_so_and_the_answer_says_it(site: SiteWorld) -> None:
     contact = new_contact(site, subscribed=True)
-    assert patch(site.client, f"/v1/contacts/{contact['id']}", {"data": {"attributes": {"subscribed": False}}})
+    unsubscribed = {"data": {"attributes": {"subscribed": False}}}
+    assert patch(site.client, f"/v1/contacts/{contact['id']}", unsubscribed).status == 200
     for said in (True, "true", 1):
         after = changed(upsert(site, email="ines@example.test", subscribed=said, name=f"Said {said!r}"))
         assert after["attributes"]["subscribed"] is False
@@ -255,7 +256,7 @@ def test_by_external_user_id_who_unsubscribed_stays_so(site: SiteWorld) -> None:
     assert after["attributes"]["subscribed"] is True
 
 
-@pytest.mark.parametrize("match", ["name", "", 1, True, ["email"], {"email": 1}, None])
+@pytest.mark.parametrize("match", ["name", "", 1, True, ["email"], {"email": 1}])
 def test_an_unknown_match_is_refused(site: SiteWorld, match: Any) -> None:
     refused = upsert(site, meta={"match": match}, email="ines@example.test")
     assert_refused(refused, error(422, "Match is invalid", "/meta/match"))

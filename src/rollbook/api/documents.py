@@ -8,9 +8,9 @@ from rollbook.api.calls import Call
 from rollbook.api.http import Answer, json_answer, json_bytes
 from rollbook.api.retries import write
 from rollbook.jsonapi.errors import Problem, Refusal, Refused, refuse
-from rollbook.jsonapi.query import Query, fields_of, read_query
+from rollbook.jsonapi.query import Query, fields_of, parameter_names, read_query
 from rollbook.jsonapi.reading import read_changed_resource, read_new_resource, read_object
-from rollbook.jsonapi.resource import Record, ResourceType
+from rollbook.jsonapi.resource import Record
 from rollbook.jsonapi.writing import (
     Collection,
     collection_document,
@@ -105,7 +105,6 @@ async def remove(call: Call) -> Answer:
 
 
 NO_DATA: dict[str, Any] = {"data": {}}
-NO_RESOURCE = ResourceType("", "", ())
 
 
 async def answer_page(call: Call, resource: Resource, query: Query, path: str = "") -> Answer:
@@ -152,11 +151,11 @@ def judge_parameters(call: Call) -> None:
     """
     if not call.house.strict:
         return
-    names = [name for name, _ in read_query(NO_RESOURCE, call.request.query).pairs]
+    names = parameter_names(call.request.query)
     if "/relationships/" in call.request.path:
         names = [name for name in names if not name.startswith(("page[", "filter["))]
     if names:
-        raise Refused(*(Problem(Refusal.PARAMETER_UNKNOWN, name) for name in dict.fromkeys(names)))
+        raise Refused(*(Problem(Refusal.PARAMETER_UNKNOWN, name) for name in names))
 
 
 def document_of(call: Call, resource: Resource, record: Record) -> bytes:

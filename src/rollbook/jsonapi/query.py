@@ -101,9 +101,10 @@ def _read(resource: ResourceType, query_string: bytes) -> Query:
     for name, text in texts.items():
         family, _, rest = name.partition("[")
         key = rest.removesuffix("]")
+        if family == "filter" and (not text or key in resource.withdrawn_filters):
+            continue
         if family == "filter" and key in resource.filters_by_name:
-            if text:
-                filters.append((key, _alternatives(text)))
+            filters.append((key, _alternatives(text)))
         elif family == "fields" and key:
             fields[key] = frozenset(text.split(","))
         elif name not in ("page[number]", "page[size]", *CURSORS, "sort", "include"):
@@ -123,6 +124,12 @@ def _read(resource: ResourceType, query_string: bytes) -> Query:
 def fields_of(query: Query, resource: ResourceType) -> frozenset[str] | None:
     """Return the attributes asked for of a type, or None where all are."""
     return query.fields.get(resource.name, query.fields.get(resource.singular, EVERY_FIELD))
+
+
+def parameter_names(query_string: bytes) -> list[str]:
+    """Return the names of the parameters of a query string, each once, in their order."""
+    parts = (part.partition("=")[0] for part in query_string.decode("latin-1").split("&"))
+    return list(dict.fromkeys(_decoded(name) for name in parts if name))
 
 
 def _decoded(text: str) -> str:

@@ -108,7 +108,10 @@ class Filter:
 
 @dataclass(frozen=True, eq=False)
 class ResourceType:
-    """A resource type as JSON:API knows it; routes, parsing, writing and OpenAPI follow from it."""
+    """A resource type as JSON:API knows it; routes, parsing, writing and OpenAPI follow from it.
+
+    `withdrawn_filters` once meant something: they are ignored, by a strict server too.
+    """
 
     name: str
     description: str
@@ -117,6 +120,7 @@ class ResourceType:
     sorts: tuple[str, ...] = ()
     default_sort: str = ""
     filters: tuple[Filter, ...] = ()
+    withdrawn_filters: tuple[str, ...] = ()
     links: Mapping[str, str] = field(default_factory=dict)
     page_size: int = 30
     page_cap: int = 1000

@@ -84,6 +84,7 @@ TYPE = ResourceType(
     sorts=("name", "email", "created_at"),
     default_sort="-created_at",
     filters=audience.FILTERS,
+    withdrawn_filters=("is_suppressed",),
     links={"customer": ""},
     example_id="2301000456",
 )
