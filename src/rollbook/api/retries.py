@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from rollbook.api.calls import Call, Retry
-from rollbook.api.http import Answer
+from rollbook.api.http import JSON_API, Answer
 from rollbook.jsonapi.errors import Refusal, refuse
 from rollbook.register import kept_answers
 from rollbook.register.kept_answers import KeptAnswer
@@ -14,6 +14,7 @@ from rollbook.storage.transactions import Transaction
 
 KEY = b"idempotency-key"
 REPLAYED = (b"idempotency-replayed", b"true")
+MEDIA_TYPE = b"content-type"
 USABLE_KEY = re.compile(rb"[\x21-\x7e]{1,255}")
 
 Handle = Callable[[Call], Any]
@@ -39,8 +40,7 @@ async def once(call: Call, handle: Handle) -> Answer:
             return answer
         if kept.request_hash != retry.request_hash:
             raise refuse(Refusal.RETRY_DIFFERS)
-        headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in kept.headers]
-        return Answer(kept.status, kept.body.encode(), headers=(*headers, REPLAYED))
+        return _answer(kept, REPLAYED)
     finally:
         running.discard((retry.key_id, retry.key))
 
@@ -61,13 +61,19 @@ async def write(
 
     def kept(outcome: Any) -> KeptAnswer:
         answer = answer_of(outcome)
-        headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in answer.headers]
+        sent = ((MEDIA_TYPE, answer.media_type), *answer.headers)
+        headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in sent]
         return KeptAnswer(answer.status, headers, answer.body.decode(), retry.request_hash)
 
     once_only = kept_answers.Once(retry.key_id, retry.key, operation, item, kept)
-    stored = await database.write(kept_answers.do_once_many, once_only)
-    headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in stored.headers]
-    return Answer(stored.status, stored.body.encode(), headers=tuple(headers))
+    return _answer(await database.write(kept_answers.do_once_many, once_only))
+
+
+def _answer(kept: KeptAnswer, *more: tuple[bytes, bytes]) -> Answer:
+    """Return a kept answer as it is sent, with more headers."""
+    headers = {name.encode("latin-1"): value.encode("latin-1") for name, value in kept.headers}
+    media_type = headers.pop(MEDIA_TYPE, JSON_API)
+    return Answer(kept.status, kept.body.encode(), media_type, (*headers.items(), *more))
 
 
 def _fingerprint(call: Call) -> str:

@@ -129,7 +129,8 @@ def _link(
     known = tags.ids_of_known(transaction, site_id, sent)
     caller.require(contacts.EDIT)
     asked = Tagging(Found(caller, site_id, int(contact_id)), verb, known)
-    return Done(linkage=(tags.TYPE.name, _only(tagging.write_many(transaction, [asked]))))
+    left = _only(tagging.write_many(transaction, [asked]))
+    return Done() if verb is Verb.REMOVE else Done(linkage=(tags.TYPE.name, left))
 
 
 def _only(outcomes: Sequence[Any]) -> Any:
