@@ -99,7 +99,13 @@ def test_a_thousand_are_created_in_order_and_found_at_once(site: SiteWorld) -> N
 
 
 def test_a_created_contact_is_like_one_that_was_created_alone(site: SiteWorld) -> None:
-    given = {"email": " Ines@Example.TEST ", "name": "", "phone_number": 351, "subscribed": "true", "other": 1}
+    given: Json = {
+        "email": " Ines@Example.TEST ",
+        "name": "",
+        "phone_number": 351,
+        "subscribed": "true",
+        "other": 1,
+    }
     (contact,) = batch(site, [resource(site, **given)])["data"]
     wanted = {"email": "ines@example.test", "name": "ines", "phone_number": "351", "subscribed": True}
     assert wanted.items() <= contact["attributes"].items()
@@ -132,7 +138,10 @@ def test_an_unknown_on_duplicate_is_refused(site: SiteWorld, wanted: Any) -> Non
 @pytest.mark.parametrize("on_duplicate", [None, "refuse"])
 def test_a_taken_email_is_refused_by_default(site: SiteWorld, on_duplicate: str | None) -> None:
     there = new_contact(site, name="There")
-    items = [resource(site, email="new@example.test"), resource(site, email="INES@example.test", name="Other")]
+    items = [
+        resource(site, email="new@example.test"),
+        resource(site, email="INES@example.test", name="Other"),
+    ]
     answer = batch(site, items, on_duplicate)
     about = f"{site.client.url}/v1/contacts/{there['id']}"
     assert answer["meta"]["results"][1] == refusal(
@@ -148,7 +157,10 @@ def test_a_taken_email_is_refused_by_default(site: SiteWorld, on_duplicate: str 
 
 def test_a_taken_email_can_be_skipped(site: SiteWorld) -> None:
     there = new_contact(site, name="There")
-    items = [resource(site, email="ines@example.test", name="Other"), resource(site, email="new@example.test")]
+    items = [
+        resource(site, email="ines@example.test", name="Other"),
+        resource(site, email="new@example.test"),
+    ]
     answer = batch(site, items, "skip")
     assert answer["meta"]["results"][0] == {"status": "200", "id": there["id"], "skipped": True}
     assert answer["data"][0] == there
@@ -158,7 +170,10 @@ def test_a_taken_email_can_be_skipped(site: SiteWorld) -> None:
 
 def test_a_taken_email_can_mean_an_update(site: SiteWorld) -> None:
     there = new_contact(site, name="There", address_city="Porto", custom_1="kept")
-    items = [resource(site, email="new@example.test"), resource(site, email="ines@example.test", name="Other")]
+    items = [
+        resource(site, email="new@example.test"),
+        resource(site, email="ines@example.test", name="Other"),
+    ]
     answer = batch(site, items, "update")
     assert answer["meta"]["results"][1] == {"status": "200", "id": there["id"]}
     assert counts(answer) == (1, 1, 0, 0)
@@ -286,7 +301,9 @@ def test_tags_are_given_and_an_unknown_one_refuses_its_resource_alone(site: Site
     answer = batch(site, items, "update")
     assert [each["status"] for each in answer["meta"]["results"]] == ["201", "404", "200"]
     assert [tag_ids(each) for each in answer["data"]] == [[tag], [tag]]
-    found = {each["attributes"]["email"] for each in listed(site.client, f"/v1/contacts?filter[has_tag_id]={tag}")}
+    found = {
+        each["attributes"]["email"] for each in listed(site.client, f"/v1/contacts?filter[has_tag_id]={tag}")
+    }
     assert found == {"new@example.test", "there@example.test"}
     assert answer["data"][1]["id"] == there["id"]
     assert total(site.client) == 2

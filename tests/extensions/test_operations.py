@@ -136,7 +136,11 @@ def test_who_sees_all_sites_adds_a_site_and_fills_it_in_one_request(server: Runn
         add({"type": "sites", "lid": "site", "attributes": {"title": "Fresh"}}),
         add({"type": "contact_tags", "attributes": {"name": "New"}, "relationships": at_site}),
         add({"type": "contacts", "attributes": {"email": "a@example.test"}, "relationships": at_site}),
-        {"op": "update", "ref": {"type": "sites", "lid": "site"}, "data": {"attributes": {"title": "Fresher"}}},
+        {
+            "op": "update",
+            "ref": {"type": "sites", "lid": "site"},
+            "data": {"attributes": {"title": "Fresher"}},
+        },
     )
     site_id = added["data"]["id"]
     assert updated["data"]["attributes"]["title"] == "Fresher"
@@ -502,9 +506,7 @@ def test_of_simultaneous_requests_for_one_email_one_is_done_and_nothing_of_the_o
     assert emails == {f"own{winner}@example.test", "one@example.test"}
     for number, reply in enumerate(replies):
         if number != winner:
-            assert_refused_at(
-                reply, 2, 422, "Email has already been taken", "/data/attributes/email"
-            )
+            assert_refused_at(reply, 2, 422, "Email has already been taken", "/data/attributes/email")
 
 
 def test_an_update_can_name_its_target_by_its_data(site: SiteWorld) -> None:

@@ -89,7 +89,7 @@ def test_only_what_is_given_changes_and_null_clears(site: SiteWorld) -> None:
         custom_1="Retail",
         custom_2="Spring",
     )
-    given = {"phone_number": None, "custom_1": None, "address_city": "", "address_zip": "4050"}
+    given: Json = {"phone_number": None, "custom_1": None, "address_city": "", "address_zip": "4050"}
     after = changed(upsert(site, email="ines@example.test", **given))["attributes"]
     expected = before["attributes"] | {"phone_number": None, "address_city": "", "address_zip": "4050"}
     del expected["custom_1"]
@@ -247,7 +247,7 @@ def test_matching_by_email_stores_no_external_user_id(site: SiteWorld) -> None:
 
 
 def test_by_external_user_id_who_unsubscribed_stays_so(site: SiteWorld) -> None:
-    given = {"email": "ines@example.test", "external_user_id": "crm-1"}
+    given: Json = {"email": "ines@example.test", "external_user_id": "crm-1"}
     made(upsert(site, meta=BY_EXTERNAL, subscribed=True, **given))
     changed(upsert(site, meta=BY_EXTERNAL, subscribed=False, **given))
     after = changed(upsert(site, meta=BY_EXTERNAL, subscribed=True, **given))
@@ -272,7 +272,9 @@ def test_it_is_refused_like_a_create(server: RunningServer, site: SiteWorld) -> 
     assert_refused(ask({"data": resource(site) | {"attributes": []}}), NO_ATTRIBUTES)
     assert_refused(ask({"data": {"type": "contacts", "attributes": {"email": "a@x.test"}}}), NO_SITE)
     assert_refused(ask({"data": resource(server.new_site(), email="a@x.test")}), SITE_NOT_FOUND)
-    assert_refused(ask({"data": resource(site, email="a@x.test") | {"type": "users"}}), other_type("contacts"))
+    assert_refused(
+        ask({"data": resource(site, email="a@x.test") | {"type": "users"}}), other_type("contacts")
+    )
     assert_refused(ask({"data": resource(site)}), EMAIL_BLANK)
     assert_refused(ask({"data": resource(site, email="a b@x.test")}), EMAIL_INVALID)
     assert_refused(
@@ -296,7 +298,7 @@ def test_of_twenty_simultaneous_upserts_one_creates_and_the_others_change(
     server: RunningServer, site: SiteWorld
 ) -> None:
     def ask(number: int) -> Reply:
-        attribute = {f"custom_{number + 1}": str(number)}
+        attribute: Json = {f"custom_{number + 1}": str(number)}
         return upsert(site, client=server.client(site.token), email="ines@example.test", **attribute)
 
     replies = at_once(20, ask)
@@ -309,5 +311,5 @@ def test_of_twenty_simultaneous_upserts_one_creates_and_the_others_change(
 
 def test_other_methods_on_its_path_are_unknown(site: SiteWorld) -> None:
     for method in ("GET", "PATCH", "DELETE", "PUT"):
-        body = {"data": {"attributes": {}}} if method == "PATCH" else None
+        body: Json | None = {"data": {"attributes": {}}} if method == "PATCH" else None
         assert_refused(site.client.request(method, "/v1/contacts/upsert", body), NOT_FOUND)

@@ -11,7 +11,7 @@ from rollbook.api.calls import NOBODY, Call, House
 from rollbook.api.cors import PREFLIGHT, Sharing
 from rollbook.api.http import Answer, ClientGone, Receive, Request, Scope, Send, json_answer
 from rollbook.api.limits import RateLimit
-from rollbook.api.routes import UNKNOWN, RouteTable, all_routes
+from rollbook.api.routes import UNKNOWN, Route, RouteTable, all_routes
 from rollbook.jsonapi.errors import Problem, Refusal, Refused, error_document, refuse
 from rollbook.observations import RequestAnswered, RequestFailed, StorageUnavailable
 from rollbook.settings import Settings
@@ -61,9 +61,7 @@ class Application:
             call = Call(self._house, request, route.resource, last, caller, body)
             if request.query and route.bearer and not route.asks:
                 documents.judge_parameters(call)
-            if route.writes:
-                return template, await retries.once(call, route.handle)
-            return template, await route.handle(call)
+            return template, await _handled(route, call)
         except Refused as refused:
             return template, self._refusal(refused)
         except StorageError as error:
@@ -109,3 +107,12 @@ class Application:
             headers = (*headers, (b"retry-after", b"%d" % refused.retry_after))
         document = error_document(refused.problems, self._house.api_url)
         return json_answer(refused.status, document, headers=headers)
+
+
+async def _handled(route: Route, call: Call) -> Answer:
+    """Answer a call by its route's handler, or by what is kept of an earlier answer; then finish."""
+    try:
+        return await (retries.once(call, route.handle) if route.writes else route.handle(call))
+    finally:
+        if route.finish is not None:
+            await route.finish(call)

@@ -1,9 +1,10 @@
 """The OpenAPI description of what contacts have beyond a resource, and of atomic operations."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from rollbook.jsonapi import openapi as describe
+from rollbook.jsonapi import openapi_refusals as refusals
 from rollbook.jsonapi.errors import Problem, Refusal
 from rollbook.register import consent, contacts
 from rollbook.register.beginnings import FIRST_SITE
@@ -22,88 +23,104 @@ ID = {
     "example": CONTACT.example_id,
 }
 NOT_FOUND = Problem(Refusal.NOT_FOUND)
-UPSERT_META = {
+MERGED = Problem(Refusal.NOT_FOUND, "merged", existing=(CONTACT.name, 2301000457), existing_as="merged_into")
+_NOT_BLANK = {"type": "string", "pattern": r"\S"}
+_FLAG = {"type": "boolean", "default": False}
+_CONSENT: dict[str, Any] = {
+    "type": "object",
+    "description": "How a change of `subscribed` came about.",
+    "properties": {
+        "source": _NOT_BLANK,
+        "wording": _NOT_BLANK,
+        "ip_address": _NOT_BLANK,
+        "cause": {"enum": [consent.ADMINISTRATOR, consent.RECIPIENT], "default": consent.ADMINISTRATOR},
+    },
+}
+CONSENT_META = {"type": "object", "properties": {"consent": _CONSENT}} | describe.EXTENSION
+_UPSERT_META = {
     "type": "object",
     "properties": {
         "match": {"enum": ["email", "external_user_id"], "default": "email"},
-        "resubscribe": {"type": "boolean", "default": False},
-        "consent": {"type": "object"},
+        "resubscribe": _FLAG,
+        "consent": _CONSENT,
     },
 }
-BATCH_META = {
+_BATCH_META = {
     "type": "object",
     "properties": {
         "on_duplicate": {"enum": ["refuse", "skip", "update"], "default": "refuse"},
-        "resubscribe": {"type": "boolean", "default": False},
-        "consent": {"type": "object"},
+        "resubscribe": _FLAG,
+        "consent": _CONSENT,
     },
 }
-OPERATION = {
+_TARGET_PARTS = {"type": describe.STRING, "id": describe.STRING, "lid": describe.STRING}
+_TARGET = {"type": "object", "required": ["type"], "properties": _TARGET_PARTS}
+_REF = _TARGET | {"properties": {**_TARGET_PARTS, "relationship": {"enum": ["tags"]}}}
+_OPERATION = {
     "type": "object",
     "required": ["op"],
     "properties": {
         "op": {"enum": ["add", "update", "remove"]},
-        "ref": {"type": "object"},
+        "ref": _REF,
         "href": describe.STRING,
-        "data": {"type": ["object", "array", "null"]},
+        "data": {
+            "anyOf": [_TARGET, {"type": "array", "items": _TARGET}, {"type": "null"}],
+            "description": "A resource object, or the identifiers of a relationship.",
+        },
     },
 }
+_COUNT = {"type": "integer", "minimum": 0}
 _RESULT = {
     "type": "object",
     "required": ["status"],
     "properties": {
         "status": describe.STRING,
-        "id": describe.STRING,
-        "skipped": {"type": "boolean"},
-        "errors": {"type": "array"},
+        "id": describe.IDENTIFIER_ID,
+        "skipped": {"const": True},
+        "errors": {"type": "array", "minItems": 1, "items": describe.reference("error")},
     },
 }
+_COUNTS = ("created", "updated", "skipped", "refused")
+_RESULTS = {
+    "type": "object",
+    "required": [*_COUNTS, "results"],
+    "properties": dict.fromkeys(_COUNTS, _COUNT) | {"results": {"type": "array", "items": _RESULT}},
+}
+_EXPORTED = ("sites", "contact_tags", "contact_notes", consent.TYPE.name, "audit_events")
+_IDENTIFIERS = {"type": "array", "items": describe.identifier_schema("contact_tags")}
 
-PEOPLE_SCHEMAS: dict[str, Any] = {
-    "nothing": {"type": "object", "required": ["data"], "properties": {"data": {"type": "object"}}},
-    "tags_linkage": describe.linkage_schema("contact_tags"),
-    "contacts_identifier": {
-        "type": "object",
-        "required": ["data"],
-        "properties": {"data": describe.identifier_schema(CONTACT.name)},
-    },
-    "contacts_upsert": {
-        "type": "object",
-        "allOf": [describe.reference("contacts_create"), {"properties": {"meta": UPSERT_META}}],
-    },
-    "contacts_batch": {
-        "type": "object",
-        "required": ["data"],
-        "properties": {
-            "data": {"type": "array", "minItems": 1, "maxItems": 1_000, "items": {"type": "object"}},
-            "meta": BATCH_META,
-        },
-    },
-    "contacts_batch_results": {
-        "type": "object",
-        "required": ["data", "meta"],
-        "properties": {
-            "data": {"type": "array", "items": describe.reference("contacts_resource")},
-            "meta": {
-                "type": "object",
-                "required": ["created", "updated", "skipped", "refused", "results"],
-                "properties": {"results": {"type": "array", "items": _RESULT}},
-            },
-        },
-    },
-    "operations": {
-        "type": "object",
-        "required": ["atomic:operations"],
-        "properties": {
-            "atomic:operations": {"type": "array", "minItems": 1, "maxItems": 100, "items": OPERATION}
-        },
-    },
-    "operation_results": {
-        "type": "object",
-        "required": ["atomic:results"],
-        "properties": {"atomic:results": {"type": "array", "items": {"type": "object"}}},
-    },
-}
+
+def _document(**properties: Any) -> dict[str, Any]:
+    return {"type": "object", "required": list(properties), "properties": properties}
+
+
+def people_schemas(written: Sequence[str]) -> dict[str, Any]:
+    """Return the schemas of these calls; `written` are the types that operations can write."""
+    contact, one = (
+        describe.reference("contacts_resource"),
+        describe.reference("contacts_create/properties/data"),
+    )
+    resources = [describe.reference(f"{name}_resource") for name in written]
+    many = {"type": "array", "minItems": 1, "maxItems": 1_000, "items": one}
+    done = {"type": "object", "properties": {"data": {"anyOf": [*resources, _IDENTIFIERS]}}}
+    operations = {"type": "array", "minItems": 1, "maxItems": 100, "items": _OPERATION}
+    included = describe.included_schema(_EXPORTED)
+    return {
+        "nothing": _document(data={"type": "object", "properties": {}}),
+        "tags_linkage": describe.linkage_schema("contact_tags"),
+        "contacts_identifier": _document(data=describe.identifier_schema(CONTACT.name)),
+        "contacts_upsert": _document(data=one) | {"properties": {"data": one, "meta": _UPSERT_META}},
+        "contacts_batch": _document(data=many) | {"properties": {"data": many, "meta": _BATCH_META}},
+        "contacts_batch_results": _document(data={"type": "array", "items": contact}, meta=_RESULTS),
+        "contacts_export": _document(
+            data=contact,
+            included=included,
+            links=_document(self=describe.LINK, current=describe.LINK),
+            meta=_document(exported_at={"type": "string", "format": "date-time"}),
+        ),
+        "operations": _document(**{"atomic:operations": operations}),
+        "operation_results": _document(**{"atomic:results": {"type": "array", "items": done}}),
+    }
 
 
 def _contact(description: str, api_url: str) -> dict[str, Any]:
@@ -112,7 +129,8 @@ def _contact(description: str, api_url: str) -> dict[str, Any]:
         "data": describe.resource_example(CONTACT, RELATED_IDS),
         "links": {"self": url, "current": url},
     }
-    return {"description": description, "content": describe.content(f"{CONTACT.name}_document", example)}
+    content = describe.content(f"{CONTACT.name}_document", example)
+    return {"description": description, "headers": dict(describe.ETAG), "content": content}
 
 
 def _operation(
@@ -130,7 +148,7 @@ def _operation(
     described["parameters"] = [ID] if with_id else []
     if body is not None:
         described["requestBody"] = {"required": True, "content": describe.content(*body)}
-    described["responses"] = responses | describe.error_responses(problems, api_url)
+    described["responses"] = responses | refusals.error_responses(problems, api_url)
     return described | (describe.EXTENSION if extension else {})
 
 
@@ -145,7 +163,7 @@ def _tags(verb: str, summary: str) -> Callable[[str], Operation]:
             summary,
             f"{verb}_tags_of_contact",
             listed,
-            [NOT_FOUND, *shape],
+            [NOT_FOUND, MERGED, *shape],
             api_url,
             body=body,
             extension=False,
@@ -159,6 +177,7 @@ def _upsert(api_url: str) -> Operation:
         "201": _contact("There was none, and it was created.", api_url),
         "200": _contact("It was there, and is changed as asked.", api_url),
     }
+    responses["201"]["headers"] |= describe.LOCATION
     problems = [
         Problem(Refusal.BODY_NOT_OBJECT),
         Problem(Refusal.RELATIONSHIP_REQUIRED, "site"),
@@ -187,6 +206,7 @@ def _batch(api_url: str) -> Operation:
     problems = [
         Problem(Refusal.BODY_NOT_OBJECT),
         Problem(Refusal.DATA_NOT_ARRAY),
+        Problem(Refusal.ITEMS_OUT_OF_RANGE, words=_range("1,000", "resources", "/data")),
         Problem(Refusal.META_INVALID, "on_duplicate"),
     ]
     body = {"data": [describe.create_example(CONTACT, RELATED_IDS)["data"]], "meta": {"on_duplicate": "skip"}}
@@ -203,13 +223,21 @@ def _batch(api_url: str) -> Operation:
 
 def _consent_events(api_url: str) -> Operation:
     example = describe.resource_example(consent.TYPE, {})
-    page = {"data": [example], "links": {}, "meta": {"total": 1}}
+    url = f"{api_url}/{CONTACT.name}/{CONTACT.example_id}/{consent.TYPE.name}"
+    counts = {"total": 1, "total_count": 1, "total_pages": 1, "current_page": 1}
+    page = {"data": [example], "links": {"self": url, "current": url}, "meta": counts}
     content = describe.content(f"{consent.TYPE.name}_collection", page)
     described = _operation(
         "List the consent events of a contact, oldest first",
         "list_consent_events",
         {"200": {"description": "A page.", "content": content}},
-        [NOT_FOUND, Problem(Refusal.CURSOR_UNKNOWN, "page[after]"), Problem(Refusal.INCLUDE_UNKNOWN, "x")],
+        [
+            NOT_FOUND,
+            MERGED,
+            Problem(Refusal.CURSOR_UNKNOWN, "page[after]"),
+            Problem(Refusal.CURSORS_BOTH),
+            Problem(Refusal.INCLUDE_UNKNOWN, "nobody"),
+        ],
         api_url,
     )
     described["parameters"] = [ID, *describe.collection_parameters(consent.TYPE)]
@@ -223,6 +251,7 @@ def _merge(api_url: str) -> Operation:
         {"200": _contact("The survivor.", api_url)},
         [
             NOT_FOUND,
+            MERGED,
             Problem(Refusal.BODY_NOT_OBJECT),
             Problem(Refusal.DATA_NOT_IDENTIFIER),
             Problem(Refusal.CHANGED_MEANWHILE),
@@ -234,11 +263,24 @@ def _merge(api_url: str) -> Operation:
 
 
 def _export(api_url: str) -> Operation:
+    url = f"{api_url}/{CONTACT.name}/{CONTACT.example_id}/export"
+    example = {
+        "data": describe.resource_example(CONTACT, RELATED_IDS),
+        "included": [],
+        "links": {"self": url, "current": url},
+        "meta": {"exported_at": "2026-05-01T10:00:00.000Z"},
+    }
+    content = describe.content("contacts_export", example)
     return _operation(
         "Export all that is held about a person",
         "export_contact",
-        {"200": _contact("The contact, and in `included` all that belongs to it.", api_url)},
-        [NOT_FOUND],
+        {
+            "200": {
+                "description": "The contact, and in `included` all that belongs to it.",
+                "content": content,
+            }
+        },
+        [NOT_FOUND, MERGED],
         api_url,
     )
 
@@ -248,7 +290,14 @@ def _erase(api_url: str) -> Operation:
         "description": "Only the id stays.",
         "content": describe.content("nothing", {"data": {}}),
     }
-    return _operation("Erase a person for good", "erase_contact", {"200": gone}, [NOT_FOUND], api_url)
+    return _operation("Erase a person for good", "erase_contact", {"200": gone}, [NOT_FOUND, MERGED], api_url)
+
+
+def _range(limit: str, items: str, where: str) -> tuple[tuple[str, str], ...]:
+    return (("limit", limit), ("items", items), ("where", where))
+
+
+_SHAPELESS = (("why", "A ref must be an object with a type"),)
 
 
 def _operations(api_url: str) -> Operation:
@@ -267,7 +316,8 @@ def _operations(api_url: str) -> Operation:
         [
             NOT_FOUND,
             Problem(Refusal.BODY_NOT_OBJECT),
-            Problem(Refusal.OPERATION_NOT_UNDERSTOOD, words=(("why", "A ref needs a type"),)),
+            Problem(Refusal.ITEMS_OUT_OF_RANGE, words=_range("100", "operations", "/atomic:operations")),
+            Problem(Refusal.OPERATION_NOT_UNDERSTOOD, words=_SHAPELESS, within="/atomic:operations/0"),
             Problem(Refusal.TYPE_CONFLICT, words=(("type", CONTACT.name),)),
             Problem(Refusal.BLANK, "email"),
         ],

@@ -55,7 +55,7 @@ async def create(call: Call) -> Answer:
 async def list_page(call: Call) -> Answer:
     """Answer a page of a collection."""
     query = query_of(call, call.of)
-    call.caller.require(call.of.view_permission)
+    require_views(call, query)
     return await answer_page(call, call.of, query)
 
 
@@ -66,17 +66,16 @@ async def show(call: Call) -> Answer:
     found = call.house.database.glance(one, asked, several=bool(query.include))
     if found is None:
         raise glance(call, lambda snapshot: missing(snapshot, resource, call.caller, call.id))
-    call.caller.require(resource.view_permission)
+    require_views(call, query)
     record = found.records[0]
-    if not query.pairs:
-        body = tagged = document_of(call, resource, record)
-    else:
+    whole = body = document_of(call, resource, record)
+    if query.pairs:
         written = resource_object(resource.type, record, call.house.api_url, fields_of(query, resource.type))
         url = query.link(url_of(call, resource, record))
         body = json_bytes(single_document(written, url, _included(call, query, found)))
-        # What is included changes without the resource: such a document has a tag of its own.
-        tagged = body if query.include else document_of(call, resource, record)
-    return entity_tags.answer(call.request, body, tagged)
+    # What is included changes without the resource, hence the second part of such a document's tag.
+    tag = entity_tags.of(whole, body if query.include else None)
+    return entity_tags.answer(call.request, body, tag)
 
 
 async def change(call: Call) -> Answer:
@@ -129,19 +128,23 @@ async def answer_page(call: Call, resource: Resource, query: Query, path: str = 
 def query_of(call: Call, resource: Resource) -> Query:
     """Return what a request asks of a resource type.
 
-    Raises Refused for an include that the caller may not view and, where the server is strict, for
-    parameters that mean nothing.
+    Raises Refused, where the server is strict, for parameters that mean nothing.
     """
     query = read_query(resource.type, call.request.query)
     if query.unknown:
         if call.house.strict:
             raise Refused(*(Problem(Refusal.PARAMETER_UNKNOWN, name) for name in query.unknown))
         call.house.observe(ParametersIgnored(resource.type.name, len(query.unknown), call.request.request_id))
+    return query
+
+
+def require_views(call: Call, query: Query) -> None:
+    """Raise Refused where the caller may not view the resource that is asked for, or what it includes."""
+    call.caller.require(call.of.view_permission)
     for name in query.include:
-        target = call.house.catalogue.get(resource.type.includable[name].target)
+        target = call.house.catalogue.get(call.of.type.includable[name].target)
         if target is not None:
             call.caller.require(target.view_permission)
-    return query
 
 
 def judge_parameters(call: Call) -> None:

@@ -1,6 +1,7 @@
 """Entity tags: whether a client has, or expects, the present form of a resource (RFC 9110, section 8.8.3)."""
 
 import hashlib
+import re
 from collections.abc import Callable
 
 from rollbook.api.calls import Call
@@ -10,11 +11,15 @@ from rollbook.jsonapi.writing import resource_object, single_document
 from rollbook.register.resource import Resource
 
 TAG_BYTES = 12
+# The second part of the tag of a compound document; what is included does not stand in a change's way.
+SECOND_PART = re.compile(rb'-[0-9a-f]+"$')
 
 
-def of(body: bytes) -> bytes:
-    """Return the strong entity tag of a document."""
-    return b'"' + hashlib.blake2b(body, digest_size=TAG_BYTES).hexdigest().encode() + b'"'
+def of(body: bytes, compound: bytes | None = None) -> bytes:
+    """Return the strong entity tag of a resource's document; that of a compound one has two parts."""
+    parts = (body,) if compound is None else (body, compound)
+    digests = (hashlib.blake2b(part, digest_size=TAG_BYTES).hexdigest().encode() for part in parts)
+    return b'"' + b"-".join(digests) + b'"'
 
 
 def header(body: bytes) -> tuple[bytes, bytes]:
@@ -22,9 +27,8 @@ def header(body: bytes) -> tuple[bytes, bytes]:
     return b"etag", of(body)
 
 
-def answer(request: Request, body: bytes, tagged: bytes) -> Answer:
-    """Answer a document, or that the client has it; `tagged` is what the tag is made of."""
-    tag = of(tagged)
+def answer(request: Request, body: bytes, tag: bytes) -> Answer:
+    """Answer a document with its tag, or that the client has it."""
     known = request.header(b"if-none-match")
     if known is not None and (known.strip() == b"*" or tag in _tags(known)):
         return Answer(304, b"", b"", ((b"etag", tag),))
@@ -37,7 +41,7 @@ def if_match(call: Call, resource: Resource) -> Callable[[Record], bool] | None:
     if expected is None or expected.strip() == b"*":
         return None
     tags = {tag for tag in expected.split(b",") if not tag.strip().startswith(b"W/")}
-    wanted = {tag.strip() for tag in tags}
+    wanted = {SECOND_PART.sub(b'"', tag.strip()) for tag in tags}
     api_url = call.house.api_url
 
     def matches(record: Record) -> bool:

@@ -107,15 +107,20 @@ async def export(call: Call) -> Answer:
 
 
 async def erase(call: Call) -> Answer:
-    """Erase a person: from the register, then from the files; answered after both."""
+    """Erase a person from the register; `finish_erasures` follows before this is answered."""
     found = _found(call)
     for permission in erasure.ERASE_PERMISSIONS:
         call.caller.require(permission)
-    answer = await write(call, erasure.erase_many, found, lambda _nothing: json_answer(200, NO_DATA))
+    return await write(call, erasure.erase_many, found, lambda _nothing: json_answer(200, NO_DATA))
+
+
+async def finish_erasures(call: Call) -> None:
+    """Have the files hold nothing of anybody who was erased, also by a request that failed in this."""
     database = call.house.database
-    await database.scrub()
-    await database.write(erasure.finish_many, None)
-    return answer
+    unfinished = await database.read(erasure.unfinished, None)
+    if unfinished:
+        await database.scrub()
+        await database.write(erasure.finish_many, unfinished)
 
 
 async def upsert(call: Call) -> Answer:

@@ -23,7 +23,7 @@ class Route:
     """A method and a path template, and who handles it.
 
     Without `bearer`, no token is asked for; what `writes` may carry an `Idempotency-Key`; `asks` says that
-    the handler judges the query itself.
+    the handler judges the query itself; `finish` is done before any answer leaves, a repeated one too.
     """
 
     method: str
@@ -33,6 +33,7 @@ class Route:
     bearer: bool = True
     writes: bool = False
     asks: bool = False
+    finish: Callable[[Call], Awaitable[None]] | None = None
 
 
 def routes_of(resource: Resource) -> list[Route]:
@@ -67,7 +68,7 @@ def routes_of_people() -> list[Route]:
         Route("GET", single + "/consent_events", people.list_consent_events, consent.RESOURCE, asks=True),
         Route("POST", single + "/merge", people.merge, of, writes=True),
         Route("GET", single + "/export", people.export, of),
-        Route("POST", single + "/erase", people.erase, of, writes=True),
+        Route("POST", single + "/erase", people.erase, of, writes=True, finish=people.finish_erasures),
         Route("POST", f"{PREFIX}/operations", operations.perform, writes=True),
     ]
 

@@ -1,9 +1,8 @@
-"""Describes resource types in OpenAPI 3.1: their schemas, parameters, examples and errors."""
+"""Describes resource types in OpenAPI 3.1: their schemas, parameters and examples."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Sequence
 from typing import Any
 
-from rollbook.jsonapi.errors import TITLES, Problem, Refusal, error_object
 from rollbook.jsonapi.resource import Attribute, AttributeFamily, Kind, Relationship, ResourceType
 
 MEDIA_TYPE = "application/vnd.api+json"
@@ -11,32 +10,20 @@ MEDIA_TYPE = "application/vnd.api+json"
 EXTENSION = {"x-extension": True}
 STRING = {"type": "string"}
 LINK = {"type": "string", "format": "uri-reference"}
+# Brackets in the queries of these stand as they are, which the format of URIs does not allow.
+QUERY_LINK = {"type": "string", "description": "An absolute URL."}
 IDENTIFIER_ID = {"type": "string", "pattern": "^[0-9]+$", "description": "A whole number below 2^53."}
 
-ERROR_SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "required": ["errors"],
-    "properties": {
-        "errors": {
-            "type": "array",
-            "minItems": 1,
-            "items": {
-                "type": "object",
-                "required": ["status", "source", "title", "detail"],
-                "properties": {
-                    "status": STRING,
-                    "source": {
-                        "type": ["object", "null"],
-                        "properties": {"pointer": STRING, "parameter": STRING},
-                    },
-                    "title": STRING,
-                    "detail": {"type": ["string", "null"]},
-                    "links": {"type": "object", "properties": {"about": LINK}},
-                    "meta": {"type": "object"},
-                },
-            },
-        }
-    },
+
+ETAG: dict[str, Any] = {
+    "ETag": {
+        "description": "What the resource is now.",
+        "required": True,
+        "schema": {"type": "string", "pattern": '^"[^"]+"$'},
+    }
+}
+LOCATION: dict[str, Any] = {
+    "Location": {"description": "Where the new resource is.", "required": True, "schema": LINK}
 }
 
 
@@ -45,9 +32,14 @@ def reference(name: str) -> dict[str, Any]:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
-def resource_schemas(resource: ResourceType) -> dict[str, Any]:
-    """Return the schemas of a resource type: its attributes, its object, its documents."""
+def resource_schemas(resource: ResourceType, known: Container[str]) -> dict[str, Any]:
+    """Return the schemas of a resource type: its attributes, its object, its documents.
+
+    `known` has the names of the types that have schemas; only these are ever included.
+    """
     name = resource.name
+    targets = [each.target for each in resource.includable.values() if each.target in known]
+    included = {"included": included_schema(targets)} if targets else {}
     return {
         f"{name}_attributes": _attributes_schema(resource),
         f"{name}_resource": _resource_schema(resource),
@@ -56,16 +48,26 @@ def resource_schemas(resource: ResourceType) -> dict[str, Any]:
             "required": ["data", "links"],
             "properties": {
                 "data": reference(f"{name}_resource"),
-                "included": {"type": "array", "items": {"type": "object"}},
-                "links": {"type": "object", "properties": {"self": LINK, "current": LINK}},
+                **included,
+                "links": {
+                    "type": "object",
+                    "required": ["self", "current"],
+                    "properties": {"self": QUERY_LINK, "current": QUERY_LINK},
+                },
             },
         },
-        f"{name}_collection": _collection_schema(name),
+        f"{name}_collection": _collection_schema(name, included),
     }
 
 
-def create_schema(resource: ResourceType) -> dict[str, Any]:
-    """Return the schema of the document that creates a resource of a type."""
+def included_schema(targets: Sequence[str]) -> dict[str, Any]:
+    """Return the schema of an `included` member, which has resources of these types."""
+    resources = [reference(f"{target}_resource") for target in targets]
+    return {"type": "array", "items": resources[0] if len(resources) == 1 else {"anyOf": resources}}
+
+
+def create_schema(resource: ResourceType, meta: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Return the schema of the document that creates a resource of a type; `meta` is that of its meta."""
     attributes, required = _given_attributes(resource, "on_create")
     related = [each for each in resource.relationships if each.required or each.on_create]
     data: dict[str, Any] = {
@@ -83,11 +85,11 @@ def create_schema(resource: ResourceType) -> dict[str, Any]:
             "required": [each.name for each in related],
             "properties": {each.name: _linkage_schema(each) for each in related},
         }
-    return _document_schema(data)
+    return _document_schema(data, meta)
 
 
-def change_schema(resource: ResourceType) -> dict[str, Any]:
-    """Return the schema of the document that changes a resource of a type."""
+def change_schema(resource: ResourceType, meta: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Return the schema of the document that changes a resource of a type; `meta` is that of its meta."""
     related = [each for each in resource.relationships if each.on_update]
     data: dict[str, Any] = {
         "type": "object",
@@ -102,7 +104,7 @@ def change_schema(resource: ResourceType) -> dict[str, Any]:
             "type": "object",
             "properties": {each.name: _linkage_schema(each) for each in related},
         }
-    return _document_schema(data)
+    return _document_schema(data, meta)
 
 
 def linkage_schema(target: str) -> dict[str, Any]:
@@ -200,28 +202,6 @@ def query_parameter(name: str, description: str, schema: dict[str, Any] | None =
     return {"name": name, "in": "query", "description": description, "schema": schema or STRING}
 
 
-def error_responses(problems: Iterable[Problem], api_url: str) -> dict[str, Any]:
-    """Return a response for each status of the problems, with an example for each problem."""
-    by_status: dict[int, list[Problem]] = {}
-    for problem in problems:
-        by_status.setdefault(problem.status, []).append(problem)
-    return {
-        str(status): {
-            "description": TITLES[status],
-            "content": {
-                MEDIA_TYPE: {
-                    "schema": reference("errors"),
-                    "examples": {
-                        _example_name(problem): {"value": {"errors": [error_object(problem, api_url)]}}
-                        for problem in of_status
-                    },
-                }
-            },
-        }
-        for status, of_status in sorted(by_status.items())
-    }
-
-
 def content(schema: str, example: Any) -> dict[str, Any]:
     """Return the content of a request or a response in JSON:API's media type."""
     return {MEDIA_TYPE: {"schema": reference(schema), "example": example}}
@@ -230,11 +210,6 @@ def content(schema: str, example: Any) -> dict[str, Any]:
 def family_pattern(family: AttributeFamily) -> str:
     """Return the pattern of the names of a family's attributes; it does not count to the highest."""
     return f"^{family.prefix}[1-9][0-9]*$"
-
-
-def _example_name(problem: Problem) -> str:
-    name = problem.refusal.name.lower()
-    return f"{name}_{problem.name}" if problem.name else name
 
 
 _KIND_SCHEMAS: dict[Kind, dict[str, Any]] = {
@@ -258,21 +233,22 @@ def _attribute_schema(attribute: Attribute) -> dict[str, Any]:
 
 def _writable_schema(attribute: Attribute) -> dict[str, Any]:
     """Return what a request may give for an attribute: more than what is answered."""
-    schema = _attribute_schema(attribute)
+    schema = {**_attribute_schema(attribute), **attribute.asks}
     if attribute.kind is Kind.BOOLEAN:
         return schema | {"type": ["boolean", "string", "integer", "null"], "enum": _BOOLEANS}
     if attribute.choices:
         return schema | {"type": ["string", "null"], "enum": [*attribute.choices, None]}
-    kinds = ["string", "integer"] if attribute.required else ["string", "integer", "null"]
-    schema["type"] = kinds
+    kinds = ["string"] if attribute.asks else ["string", "integer"]
+    schema["type"] = kinds if attribute.required else [*kinds, "null"]
     return schema | ({"minLength": 1} if attribute.required else {})
 
 
 _BOOLEANS: Sequence[Any] = [True, False, "true", "false", 1, 0, None]
 
 
-def _document_schema(data: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "object", "required": ["data"], "properties": {"data": data, "meta": {"type": "object"}}}
+def _document_schema(data: dict[str, Any], meta: dict[str, Any] | None) -> dict[str, Any]:
+    properties = {"data": data} if meta is None else {"data": data, "meta": meta}
+    return {"type": "object", "required": ["data"], "properties": properties}
 
 
 def _given_attributes(resource: ResourceType, when: str) -> tuple[dict[str, Any], list[str]]:
@@ -365,18 +341,18 @@ def identifier_schema(target: str) -> dict[str, Any]:
     }
 
 
-def _collection_schema(name: str) -> dict[str, Any]:
+def _collection_schema(name: str, included: dict[str, Any]) -> dict[str, Any]:
     counts = ("total", "total_count", "total_pages", "current_page")
     return {
         "type": "object",
         "required": ["data", "links", "meta"],
         "properties": {
             "data": {"type": "array", "items": reference(f"{name}_resource")},
-            "included": {"type": "array", "items": {"type": "object"}},
+            **included,
             "links": {
                 "type": "object",
                 "required": ["self", "current"],
-                "properties": dict.fromkeys(("self", "current", "first", "prev", "next", "last"), LINK),
+                "properties": dict.fromkeys(("self", "current", "first", "prev", "next", "last"), QUERY_LINK),
             },
             "meta": {
                 "type": "object",
@@ -388,12 +364,3 @@ def _collection_schema(name: str) -> dict[str, Any]:
             },
         },
     }
-
-
-COMMON_PROBLEMS = (
-    Problem(Refusal.TOKEN_MISSING),
-    Problem(Refusal.TOKEN_INVALID),
-    Problem(Refusal.RATE_EXCEEDED),
-    Problem(Refusal.UNEXPECTED),
-    Problem(Refusal.UNAVAILABLE),
-)

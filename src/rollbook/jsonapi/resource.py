@@ -20,7 +20,10 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Attribute:
-    """One attribute of a resource type."""
+    """One attribute of a resource type.
+
+    `asks` tells in JSON Schema's words what a value has to be besides; it is described, not checked.
+    """
 
     name: str
     kind: Kind = Kind.TEXT
@@ -31,6 +34,7 @@ class Attribute:
     choices: tuple[str, ...] = ()
     description: str = ""
     example: JSON = None
+    asks: Mapping[str, JSON] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
@@ -89,9 +93,9 @@ class Filter:
     the text says nothing; `condition` turns as many placeholders into what the storage understands. Two
     filters of one name and as many values are one statement, so that each is built once. `selective` says
     that an index finds the few that pass, and sorting these beats walking all in order. `walk` names an
-    index that holds those that pass in the default order, and `count` counts them without walking them;
-    what both are is the storage's affair. `grade` is the class of the contract (A, B or X), where it
-    gives one.
+    index that holds those that pass in the default order, `count` counts them without walking them, and
+    `probe` is the condition for walking all where too many pass; what these are is the storage's affair.
+    `grade` is the class of the contract (A, B or X), where it gives one.
     """
 
     name: str
@@ -101,6 +105,7 @@ class Filter:
     example: str = ""
     selective: bool = False
     walk: Any = None
+    probe: Callable[[Sequence[Any]], Any] | None = None
     count: Callable[..., int | None] | None = None
     grade: str = ""
     extension: bool = False

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import orjson
-from sqlalchemy import ColumnElement, bindparam, exists, func, literal, select
+from sqlalchemy import ColumnElement, bindparam, exists, func, literal, or_, select
 
 from rollbook.jsonapi.reading import read_id
 from rollbook.jsonapi.resource import Filter
@@ -17,6 +17,7 @@ from rollbook.storage import dialects
 from rollbook.storage.statements import Statement
 from rollbook.storage.tables import consent_events, contact_counts, search_backlog
 from rollbook.storage.tables import contact_taggings as taggings
+from rollbook.storage.tables import contact_tags as tags
 from rollbook.storage.tables import contacts as table
 from rollbook.storage.transactions import Snapshot
 
@@ -52,9 +53,20 @@ counts_of_site = Statement(
     )
 )
 count_of_tag = Statement(
-    select(func.count())
-    .select_from(taggings)
-    .where(taggings.c.site_id == bindparam("site_id"), taggings.c.tag_id == bindparam("tag_id"))
+    select(tags.c.contacts).where(tags.c.site_id == bindparam("site_id"), tags.c.id == bindparam("tag_id"))
+)
+count_of_tags = Statement(
+    select(func.count(taggings.c.contact_id.distinct())).where(
+        taggings.c.site_id == bindparam("site_id"), dialects.among(taggings.c.tag_id, bindparam("tag_ids"))
+    )
+)
+count_of_ledger = Statement(
+    select(func.count(consent_events.c.contact_id.distinct())).where(
+        consent_events.c.site_id == bindparam("site_id"),
+        consent_events.c.event == bindparam("event"),
+        consent_events.c.occurred_at >= bindparam("since"),
+        dialects.among(consent_events.c.cause, bindparam("causes")),
+    )
 )
 count_since = Statement(
     select(func.count())
@@ -105,6 +117,12 @@ def _since(value: str, _sites: Sites) -> list[str] | None:
 def _as_flag(passes: bool) -> Callable[[str, Sites], list[int]]:
     """Return the values of a filter whose answer does not depend on the contact."""
     return lambda _value, _sites: [int(passes)]
+
+
+def _unless_asked(value: str, sites: Sites) -> list[int] | None:
+    """Return the values of a filter by a flag that nobody has: true finds nobody, false everybody."""
+    flag = flag_asked(value, sites)
+    return None if flag is None else [1 - flag[0]]
 
 
 def _constant(bound: Sequence[Any]) -> ColumnElement[bool]:
@@ -176,14 +194,21 @@ def _tagged_with_none(bound: Sequence[Any]) -> ColumnElement[bool]:
     return condition
 
 
+def _tagged_probe(bound: Sequence[Any]) -> ColumnElement[bool]:
+    return or_(*(_tagged(tag_id) for tag_id in bound))
+
+
 def _count_tagged(snapshot: Snapshot, sites: Sites, values: Sequence[Any]) -> int:
-    rows = [snapshot.rows(count_of_tag, {"site_id": site, "tag_id": values[0]})[0] for site in sites]
-    return sum(row[0] for row in rows)
+    if len(values) == 1:
+        rows = [snapshot.row(count_of_tag, {"site_id": site, "tag_id": values[0]}) for site in sites]
+        return sum(row[0] for row in rows if row)
+    tag_ids = orjson.dumps(values).decode()
+    of_sites = [snapshot.rows(count_of_tags, {"site_id": site, "tag_ids": tag_ids}) for site in sites]
+    return sum(rows[0][0] for rows in of_sites)
 
 
-def _only_of_one(count: Count) -> Callable[[Snapshot, Sites, Sequence[Any]], int | None]:
-    """Return a count that is made for a single value, and says nothing about several."""
-    return lambda snapshot, sites, values: count(snapshot, sites, values) if len(values) == 1 else None
+def _count_of_all(snapshot: Snapshot, sites: Sites, values: Sequence[Any]) -> int | None:
+    return _count_tagged(snapshot, sites, values) if len(values) == 1 else None
 
 
 def _count_untagged(snapshot: Snapshot, sites: Sites, values: Sequence[Any]) -> int:
@@ -225,30 +250,31 @@ def _in_state(bound: Sequence[Any]) -> ColumnElement[bool]:
     return table.c.subscription == bound[0] if len(bound) == 1 else table.c.subscription.in_(bound)
 
 
-def _consented(event: str, cause: str | None = None) -> Condition:
-    """Return the condition that the ledger has an event since a moment."""
+def _ledger(name: str, meaning: str, event: str, *causes: str) -> Filter:
+    """Return a filter by an event in the ledger since a moment, for any of these causes."""
+    entry = consent_events.alias(name)
 
     def condition(bound: Sequence[Any]) -> ColumnElement[bool]:
-        found = select(consent_events.c.contact_id).where(
-            consent_events.c.site_id == table.c.site_id,
-            consent_events.c.event == literal(event),
-            consent_events.c.occurred_at >= bound[0],
+        found = select(entry.c.contact_id).where(
+            entry.c.site_id == table.c.site_id,
+            entry.c.event == literal(event),
+            entry.c.occurred_at >= bound[0],
+            entry.c.cause.in_([literal(cause) for cause in causes]),
         )
-        if cause is not None:
-            found = found.where(consent_events.c.cause == literal(cause))
         return table.c.id.in_(found.correlate(table))
 
-    return condition
+    def count(snapshot: Snapshot, sites: Sites, values: Sequence[Any]) -> int:
+        asked = {"event": event, "since": values[0], "causes": orjson.dumps(causes).decode()}
+        return sum(snapshot.rows(count_of_ledger, asked | {"site_id": site})[0][0] for site in sites)
 
-
-def _ledger(name: str, meaning: str, event: str, cause: str | None = None) -> Filter:
     return Filter(
         name,
         meaning,
         values=_since,
-        condition=_consented(event, cause),
+        condition=condition,
         example="30",
         selective=True,
+        count=count,
         grade="A",
     )
 
@@ -297,6 +323,7 @@ def _exactly(name: str, more: str = "") -> Filter:
     )
 
 
+CAUSES = (ADMINISTRATOR, RECIPIENT)
 TAG_WALK = Walk(
     taggings,
     taggings.c.site_id,
@@ -342,9 +369,10 @@ _STORED = (
     Filter(
         "is_hidden",
         "who are hidden (`true`), or who are not (`false`); nothing in the API hides anybody",
-        values=flag_asked,
-        condition=lambda bound: table.c.hidden == bound[0],
+        values=_unless_asked,
+        condition=_constant,
         example="false",
+        count=_count_constant,
         grade="A",
     ),
     _part_of(
@@ -379,7 +407,8 @@ _STORED = (
         example="2150000042",
         selective=True,
         walk=TAG_WALK,
-        count=_only_of_one(_count_tagged),
+        probe=_tagged_probe,
+        count=_count_tagged,
         grade="A",
     ),
     Filter(
@@ -388,8 +417,8 @@ _STORED = (
         values=_ids,
         condition=_tagged_with_all,
         example="2150000042,2150000043",
-        walk=TAG_WALK,
-        count=_only_of_one(_count_tagged),
+        walk=TAG_WALK._replace(needs_all=True),
+        count=_count_of_all,
         grade="A",
     ),
     Filter(
@@ -398,7 +427,7 @@ _STORED = (
         values=_ids,
         condition=_tagged_with_none,
         example="2150000042",
-        count=_only_of_one(_count_untagged),
+        count=_count_untagged,
         grade="A",
     ),
     Filter(
@@ -419,8 +448,8 @@ _STORED = (
         count=_count_states,
         grade="A",
     ),
-    _ledger("subscribed_in_last", "who subscribed within so many days", SUBSCRIBED),
-    _ledger("unsubscribed_in_last", "who unsubscribed within so many days", UNSUBSCRIBED),
+    _ledger("subscribed_in_last", "who subscribed within so many days", SUBSCRIBED, *CAUSES),
+    _ledger("unsubscribed_in_last", "who unsubscribed within so many days", UNSUBSCRIBED, *CAUSES),
     _ledger(
         "manually_unsubscribed_in_last",
         "whom an administrator unsubscribed within so many days",

@@ -8,6 +8,7 @@ from rollbook.storage.tables import (
     consent_events,
     contact_counts,
     contact_taggings,
+    contact_tags,
     contacts,
     search_backlog,
     sites,
@@ -73,6 +74,18 @@ noted_tags_differ = Statement(
         func.coalesce(contacts.c.tag_ids, "") != func.coalesce(_joined, "")
     )
 )
+_members = (
+    select(func.count())
+    .select_from(contact_taggings)
+    .where(contact_taggings.c.site_id == contact_tags.c.site_id)
+    .where(contact_taggings.c.tag_id == contact_tags.c.id)
+    .scalar_subquery()
+)
+wrong_tag_counts = Statement(
+    select(contact_tags.c.site_id, contact_tags.c.id, contact_tags.c.contacts, _members).where(
+        contact_tags.c.contacts != _members
+    )
+)
 STATES = ("never subscribed", "subscribed", "unsubscribed")
 
 
@@ -99,5 +112,9 @@ def faults(snapshot: Snapshot) -> list[str]:
     found += [
         f"tags: the tags noted for contact {contact_id} of site {site_id} are not those that it has"
         for site_id, contact_id in snapshot.rows(noted_tags_differ)
+    ]
+    found += [
+        f"tags: tag {tag_id} of site {site_id} has {counted} contacts, but {kept} are noted"
+        for site_id, tag_id, kept, counted in snapshot.rows(wrong_tag_counts)
     ]
     return found

@@ -44,6 +44,7 @@ TYPE = ResourceType(
             on_update=True,
             description="Trimmed, lower-cased, and unique in the site.",
             example="ines@example.test",
+            asks={"format": "email"},
         ),
         _optional("address_line_1", example="Rua das Flores 12"),
         _optional("address_line_2", example="2 Esq"),

@@ -37,7 +37,6 @@ from rollbook.storage.tables import (
     consent_events,
     contact_counts,
     contact_notes,
-    contact_taggings,
     contact_tombstones,
     search_backlog,
 )
@@ -97,7 +96,7 @@ add_contact = InsertRows(
     dialects.insert_or_skip(table, ["site_id", "email_key"]).returning(*COLUMNS),
     [
         *("site_id", "id", "name", "email", *PLAIN, "subscription", "custom", *STAMPS),
-        *("name_key", "email_key", "search_keys", "hidden"),
+        *("name_key", "email_key", "search_keys"),
     ],
 )
 CHANGED = (*FIXED, *BESIDE, "updated_at", "name_key", "email_key")
@@ -125,7 +124,6 @@ delete_whole = tuple(
     Statement(delete(each).where(each.c.site_id == bindparam("site_id"), key == bindparam("id")))
     for each, key in (
         (search_backlog, search_backlog.c.contact_id),
-        (contact_taggings, contact_taggings.c.contact_id),
         (contact_notes, contact_notes.c.contact_id),
         (consent_events, consent_events.c.contact_id),
         (table, table.c.id),
@@ -178,7 +176,7 @@ def create_many(transaction: Transaction, items: list[NewContact]) -> list[Recor
     rows = transaction.insert(
         add_contact,
         [
-            (new.site_id, each, *new.values, moment, moment, *new.keys, 0)
+            (new.site_id, each, *new.values, moment, moment, *new.keys)
             for each, new in zip(ids, items, strict=True)
         ],
     )
@@ -212,8 +210,12 @@ def check_linkage(snapshot: Snapshot, found: Found, draft: Draft) -> None:
 
 
 def prepare_change(found: Found, draft: Draft) -> ContactChange:
-    """Judge a change of a contact by itself; a null `subscribed` counts as absent."""
-    given = {name: value for name, value in draft.attributes.items() if (name, value) != ("subscribed", None)}
+    """Judge a change of a contact by itself; a null `subscribed` or `external_user_id` counts as absent."""
+    given = {
+        name: value
+        for name, value in draft.attributes.items()
+        if value is not None or name not in ("subscribed", "external_user_id")
+    }
     problems = list(draft.problems)
     if "email" in given:
         email = text.email_text(str(given["email"] or ""))
@@ -295,6 +297,7 @@ def store(
 def delete_with_all(transaction: Transaction, site_id: int, contact_id: int, state: Subscription) -> None:
     """Delete a contact with everything that belongs to it; `state` is its subscription."""
     which = {"site_id": site_id, "id": contact_id}
+    tags.replace(transaction, site_id, contact_id, "", ())
     transaction.run(delete_grams, {"id": contact_id})
     for statement in delete_whole:
         transaction.run(statement, which)

@@ -53,6 +53,7 @@ TYPE = ResourceType(
             on_create=True,
             description="The name of the attribute on contacts; the lowest free one unless given.",
             example="custom_1",
+            asks={"pattern": f"^{PREFIX}[1-9][0-9]{{0,2}}$"},
         ),
         Attribute(
             "type",

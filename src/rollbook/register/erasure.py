@@ -1,5 +1,6 @@
 """Erasure and export: all that is held about a person, to be told or to be gone."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 import orjson
@@ -26,8 +27,12 @@ merged_into = Statement(
         tombstones.c.site_id == bindparam("site_id"), tombstones.c.survivor_id == bindparam("id")
     )
 )
-unscrubbed = Statement(select(tombstones.c.id).where(tombstones.c.scrubbed == 0).limit(1))
-mark_scrubbed = Statement(update(tombstones).where(tombstones.c.scrubbed == 0).values(scrubbed=1))
+unscrubbed = Statement(select(tombstones.c.site_id, tombstones.c.id).where(tombstones.c.scrubbed == 0))
+mark_scrubbed = Statement(
+    update(tombstones)
+    .where(tombstones.c.site_id == bindparam("of_site"), tombstones.c.id == bindparam("of_id"))
+    .values(scrubbed=1)
+)
 
 Compound = Sequence[tuple[ResourceType, Sequence[Record]]]
 
@@ -40,15 +45,16 @@ def erase_many(transaction: Transaction, items: list[Found]) -> list[Refused | N
     return [_erase(transaction, found) for found in items]
 
 
-def is_unfinished(snapshot: Snapshot) -> bool:
-    """Say whether somebody was erased whose bytes may still be in the files."""
-    return snapshot.row(unscrubbed) is not None
+def unfinished(snapshot: Snapshot, _all: None = None) -> Sequence[tuple[int, int]]:
+    """Return those who were erased and whose bytes may still be in the files, as (site, id)."""
+    return [(row[0], row[1]) for row in snapshot.rows(unscrubbed)]
 
 
-def finish_many(transaction: Transaction, items: list[None]) -> list[None]:
-    """Note that the files hold nothing of anybody who was erased."""
-    transaction.run(mark_scrubbed)
-    return list(items)
+def finish_many(transaction: Transaction, items: list[Sequence[tuple[int, int]]]) -> list[None]:
+    """Note that the files hold nothing of people: those who were unfinished before a `Database.scrub`."""
+    for site_id, contact_id in itertools.chain(*items):
+        transaction.run(mark_scrubbed, {"of_site": site_id, "of_id": contact_id})
+    return [None] * len(items)
 
 
 def everything_about(

@@ -95,14 +95,15 @@ def _merge(transaction: Transaction, merge: Merge) -> Record | Refused:
 
 def _united(before: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
     """Return the values of the survivor: its own, and those of the other where it has none."""
-    united = {
-        name: value if name in KEPT or value not in (None, "") else other[name]
-        for name, value in before.items()
-    }
-    custom = orjson.loads(other["custom"]) | {
-        name: value for name, value in orjson.loads(before["custom"]).items() if value
-    }
+    united = {name: value if name in KEPT else _fuller(value, other[name]) for name, value in before.items()}
+    mine, theirs = orjson.loads(before["custom"]), orjson.loads(other["custom"])
+    custom = {name: _fuller(mine.get(name), theirs.get(name)) for name in theirs | mine}
     return united | {"custom": custom_document(custom)}
+
+
+def _fuller(value: Any, other: Any) -> Any:
+    """Return what a contact has, or what the other has where it lacks that; an empty text is lost to none."""
+    return value or other or (other if value is None else value)
 
 
 def _last_word(snapshot: Snapshot, site_id: int, contact_id: int) -> Subscription:

@@ -21,6 +21,8 @@ from rollbook.storage.transactions import Row, Snapshot, Transaction
 MOST_SHAPES = 512
 # So many rows an index passes in about the time that a change of threads takes.
 SHORT_ROWS = 250
+# Beyond so many, walking all in order until a page is full is faster than sorting those that pass.
+MOST_SORTED = 1_000
 
 
 def _sites_asked(text: str, _sites: tuple[int, ...]) -> tuple[int, ...]:
@@ -41,6 +43,7 @@ class Walk(NamedTuple):
     """An index that holds what one value of a filter finds, in the default order of the collection.
 
     `found` is the column of the ids, `value` that of the filter's value, `ordering` the order of the index.
+    `needs_all` says that the filter asks for all of its values, so that the first may lead.
     """
 
     table: Table
@@ -48,6 +51,7 @@ class Walk(NamedTuple):
     found: ColumnElement[Any]
     value: ColumnElement[Any]
     ordering: tuple[ColumnElement[Any], ...]
+    needs_all: bool = False
 
 
 class Found(NamedTuple):
@@ -190,16 +194,21 @@ def page(snapshot: Snapshot, asked: PageAsked) -> Collection:
     filters, sites = _filters_and_sites(resource, query, asked.sites)
     if not sites:
         return Collection((), 0)
-    shape = tuple((name, tuple(len(values) for values in alternatives)) for name, alternatives in filters)
+    shape = Shape(
+        len(sites),
+        tuple((name, tuple(len(values) for values in alternatives)) for name, alternatives in filters),
+        query.sort,
+        _is_selective(snapshot, resource, sites, filters),
+    )
     values: dict[str, Any] = {f"site_{at}": site for at, site in enumerate(sites)}
     for name, alternatives in filters:
         bound = [value for alternative in alternatives for value in alternative]
         values.update((f"{name}_{at}", value) for at, value in enumerate(bound))
     if query.page.cursor is not None:
-        rows, cursors = _page_by_cursor(snapshot, resource, query, (len(sites), shape), values)
+        rows, cursors = _page_by_cursor(snapshot, resource, query, shape, values)
         records = resource.records(snapshot, rows)
         return Collection(records, 0, _included(snapshot, asked, query.include, records), cursors)
-    rows_of, count_of = _statements(resource, len(sites), shape, query.sort)
+    rows_of, count_of = _statements(resource, shape)
     offset = query.page.offset
     rows = snapshot.rows(rows_of, {**values, "size": query.page.size, "offset": offset})
     if len(rows) < query.page.size and (rows or not offset):
@@ -323,77 +332,110 @@ def _filters_and_sites(
     return filters, ordered
 
 
-Shape = tuple[tuple[str, tuple[int, ...]], ...]
-Sort = tuple[tuple[str, bool], ...]
+class Shape(NamedTuple):
+    """The shape of a question: one statement answers all of a shape, whatever its values.
+
+    `filters` has each filter's name, with the number of values of each of its alternatives.
+    """
+
+    sites: int
+    filters: tuple[tuple[str, tuple[int, ...]], ...]
+    sort: tuple[tuple[str, bool], ...]
+    selective: bool
 
 
 @lru_cache(maxsize=MOST_SHAPES)
-def _statements(resource: Resource, sites: int, filters: Shape, sort: Sort) -> tuple[Statement, Statement]:
-    """Return the statements for a page and for the number of what matches, for one shape of question."""
-    conditions = _conditions(resource, sites, filters)
-    count = select(func.count()).select_from(resource.table).where(*conditions)
-    walk = _walk(resource, sites, filters, sort)
+def _statements(resource: Resource, shape: Shape) -> tuple[Statement, Statement]:
+    """Return the statements for a page and for the number of what matches."""
+    walk = _walk(resource, shape)
+    conditions = _conditions(resource, shape)
     if walk is None:
+        rows = _select(resource).where(*conditions)
         ordering = [
             column.desc() if descending else column.asc()
-            for column, descending in _sort_columns(resource, filters, sort)
+            for column, descending in _sort_columns(resource, shape)
         ]
-        rows = _select(resource).where(*conditions).order_by(*ordering, resource.id)
+        rows = rows.order_by(*ordering, resource.id)
+        count = select(func.count()).select_from(resource.table).where(*conditions)
     else:
-        rows = _walked(resource, filters, *walk).order_by(*walk[1].ordering)
+        rows = _walked(_select(resource), resource, shape, *walk).order_by(*walk[1].ordering)
+        count = _walked(select(func.count()), resource, shape, *walk)
     return (
         Statement(rows.limit(bindparam("size")).offset(bindparam("offset"))),
         Statement(count),
     )
 
 
-def _conditions(resource: Resource, sites: int, filters: Shape) -> list[ColumnElement[bool]]:
-    conditions = [_of_sites(resource, sites)]
+def _is_selective(
+    snapshot: Snapshot,
+    resource: Resource,
+    sites: tuple[int, ...],
+    filters: list[tuple[str, list[Sequence[Any]]]],
+) -> bool:
+    """Say whether an index leads to so few that sorting them beats walking all in order."""
+    for name, alternatives in filters:
+        declared = resource.type.filters_by_name[name]
+        if not declared.selective:
+            continue
+        if declared.count is None or declared.probe is None or len(alternatives) != 1:
+            return True
+        found = declared.count(snapshot, sites, alternatives[0])
+        if found is None or found <= MOST_SORTED:
+            return True
+    return False
+
+
+def _conditions(resource: Resource, shape: Shape, without: str = "") -> list[ColumnElement[bool]]:
+    conditions = [_of_sites(resource, shape.sites)]
     if resource.listed is not None:
         conditions.append(resource.listed)
-    return conditions + [_condition(resource, name, lengths) for name, lengths in filters]
+    return conditions + [
+        _condition(resource, name, lengths, shape.selective)
+        for name, lengths in shape.filters
+        if name != without or lengths != (1,)
+    ]
 
 
-def _condition(resource: Resource, name: str, lengths: tuple[int, ...]) -> ColumnElement[bool]:
+def _condition(
+    resource: Resource, name: str, lengths: tuple[int, ...], selective: bool
+) -> ColumnElement[bool]:
     """Return what one filter asks: one of its alternatives, each with so many values."""
-    condition = resource.type.filters_by_name[name].condition
+    declared = resource.type.filters_by_name[name]
+    condition = declared.condition if selective or declared.probe is None else declared.probe
     places = iter(range(sum(lengths)))
     return or_(
         *(condition([bindparam(f"{name}_{next(places)}") for _ in range(length)]) for length in lengths)
     )
 
 
-def _sort_columns(resource: Resource, filters: Shape, sort: Sort) -> list[tuple[ColumnElement[Any], bool]]:
+def _sort_columns(resource: Resource, shape: Shape) -> list[tuple[ColumnElement[Any], bool]]:
     """Return the columns to sort by, each with whether it descends; without the id, which comes last."""
-    selective = any(resource.type.filters_by_name[name].selective for name, _ in filters)
     columns = []
-    for name, descending in sort:
+    for name, descending in shape.sort:
         column = resource.sort_columns[name]
-        columns.append((dialects.sorted_last(column) if selective else column, descending))
+        columns.append((dialects.without_index(column) if shape.selective else column, descending))
     return columns
 
 
-def _walk(resource: Resource, sites: int, filters: Shape, sort: Sort) -> tuple[str, Walk] | None:
+def _walk(resource: Resource, shape: Shape) -> tuple[str, Walk] | None:
     """Return the filter whose index leads through a page, with that index."""
-    name, descending = (sort or (("id", False),))[0]
+    name, descending = (shape.sort or (("id", False),))[0]
     default = resource.type.default_sort
-    if sites != 1 or len(sort) != 1 or default != ("-" if descending else "") + name:
+    if shape.sites != 1 or len(shape.sort) != 1 or default != ("-" if descending else "") + name:
         return None
-    for each, lengths in filters:
+    for each, lengths in shape.filters:
         walk = resource.type.filters_by_name[each].walk
-        if walk is not None and lengths == (1,):
+        if walk is not None and (lengths == (1,) or (walk.needs_all and len(lengths) == 1)):
             return each, walk
     return None
 
 
-def _walked(resource: Resource, filters: Shape, name: str, walk: Walk) -> Select[Any]:
-    others = [each for each in filters if each[0] != name]
+def _walked(rows: Select[Any], resource: Resource, shape: Shape, name: str, walk: Walk) -> Select[Any]:
     return (
-        _select(resource)
-        .select_from(walk.table)
+        rows.select_from(walk.table)
         .where(walk.site == bindparam("site_0"), walk.value == bindparam(f"{name}_0"))
         .where(resource.site == walk.site, resource.id == walk.found)
-        .where(*_conditions(resource, 1, tuple(others)))
+        .where(*_conditions(resource, shape, without=name))
     )
 
 
@@ -418,7 +460,7 @@ def _page_by_cursor(
     snapshot: Snapshot,
     resource: Resource,
     query: Query,
-    shape: tuple[int, Shape],
+    shape: Shape,
     values: dict[str, Any],
 ) -> tuple[list[Row], tuple[str | None, str | None]]:
     """Return the rows of a page that begins after or ends before a cursor, and the cursors around it."""
@@ -429,7 +471,7 @@ def _page_by_cursor(
     if place is None:
         raise refuse(Refusal.CURSOR_UNKNOWN, parameter)
     bound = {f"place_{at}": value for at, value in enumerate(place)}
-    statement = _cursor_statement(resource, *shape, query.sort, forward, bool(text))
+    statement = _cursor_statement(resource, shape, forward, bool(text))
     rows = snapshot.rows(statement, {**values, **bound, "size": query.page.size + 1})
     more = len(rows) > query.page.size
     rows = rows[: query.page.size]
@@ -446,20 +488,18 @@ def _page_by_cursor(
 
 
 @lru_cache(maxsize=MOST_SHAPES)
-def _cursor_statement(
-    resource: Resource, sites: int, filters: Shape, sort: Sort, forward: bool, placed: bool
-) -> Statement:
+def _cursor_statement(resource: Resource, shape: Shape, forward: bool, placed: bool) -> Statement:
     """Return the statement for a page by cursor; it also answers the sort columns of each row."""
-    walk = _walk(resource, sites, filters, sort)
+    walk = _walk(resource, shape)
     if walk is None:
-        columns = _sort_columns(resource, filters, sort)
-        rows = _select(resource).where(*_conditions(resource, sites, filters))
+        columns = _sort_columns(resource, shape)
+        rows = _select(resource).where(*_conditions(resource, shape))
     else:
-        columns = [(walk[1].ordering[0].element, sort[0][1])]
-        rows = _walked(resource, filters, *walk)
+        columns = [(walk[1].ordering[0].element, shape.sort[0][1])]
+        rows = _walked(_select(resource), resource, shape, *walk)
     keys = [(column, descending == forward) for column, descending in columns]
     keys.append((resource.id if walk is None else walk[1].found, not forward))
-    rows = rows.add_columns(*(resource.sort_columns[name] for name, _ in sort))
+    rows = rows.add_columns(*(resource.sort_columns[name] for name, _ in shape.sort))
     rows = rows.order_by(*(column.desc() if falls else column.asc() for column, falls in keys))
     if placed:
         rows = rows.where(*_beyond(keys))

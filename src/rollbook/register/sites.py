@@ -50,6 +50,7 @@ TYPE = ResourceType(
             on_update=True,
             description="A short name of a-z, 0-9 and -; made from the title unless given.",
             example="harbour",
+            asks={"pattern": f"^{SUBDOMAIN.pattern}$"},
         ),
         Attribute("created_at", Kind.TIMESTAMP, example="2026-02-03T08:15:00.000Z"),
         Attribute("updated_at", Kind.TIMESTAMP, example="2026-02-03T08:15:00.000Z"),

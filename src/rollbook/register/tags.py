@@ -90,7 +90,10 @@ add_tag = InsertRows(
     dialects.insert_or_skip(table, ["site_id", "unique_name"]).returning(
         table.c.id, table.c.site_id, table.c.name, table.c.archived
     ),
-    ["site_id", "id", "name", "name_key", "unique_name", "archived", "created_at", "updated_at"],
+    [
+        *("site_id", "id", "name", "name_key", "unique_name", "archived", "contacts"),
+        *("created_at", "updated_at"),
+    ],
 )
 tag_with_name = Statement(
     select(table.c.id).where(
@@ -115,6 +118,11 @@ contacts_of_tag = Statement(
     select(taggings.c.contact_id).where(
         taggings.c.site_id == bindparam("site_id"), taggings.c.tag_id == bindparam("id")
     )
+)
+count_tag = Statement(
+    update(table)
+    .where(table.c.site_id == bindparam("of_site"), table.c.id == bindparam("of_id"))
+    .values(contacts=table.c.contacts + bindparam("change"))
 )
 set_tag_ids = Statement(
     update(contacts)
@@ -157,7 +165,7 @@ def create_many(transaction: Transaction, items: list[NewTag]) -> list[Record | 
     rows = transaction.insert(
         add_tag,
         [
-            (new.site_id, each, new.name, *_keys(new.name), 0, moment, moment)
+            (new.site_id, each, new.name, *_keys(new.name), 0, 0, moment, moment)
             for each, new in zip(ids, items, strict=True)
         ],
     )
@@ -174,7 +182,7 @@ def prepare_change(found: Found, draft: Draft) -> TagChange:
     """Judge the change of a tag by itself; a null `archived` counts as absent."""
     given = {name: value for name, value in draft.attributes.items() if (name, value) != ("archived", None)}
     problems = _blank(draft, str(given["name"] or "")) if "name" in given else []
-    return TagChange(found, given, (*problems, *draft.problems))
+    return TagChange(found, given, tuple(sorted((*problems, *draft.problems), key=lambda each: each.place)))
 
 
 def all_problems_of_change(snapshot: Snapshot, change: TagChange) -> list[Problem]:
@@ -222,6 +230,8 @@ def replace(
     removed = sorted(set(current) - set(wanted))
     for each in removed:
         transaction.run(delete_tagging, {"site_id": site_id, "contact_id": contact_id, "tag_id": each})
+    for tag_id, change in (*((each, 1) for each in added), *((each, -1) for each in removed)):
+        transaction.run(count_tag, {"of_site": site_id, "of_id": tag_id, "change": change})
     if added or removed:
         _note(transaction, site_id, contact_id, wanted)
     return bool(added or removed)

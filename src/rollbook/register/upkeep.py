@@ -61,11 +61,11 @@ def finish(database: Database) -> None:
         with database.transaction() as transaction:
             indexed = index_some(transaction)
     with database.snapshot() as snapshot:
-        unfinished = erasure.is_unfinished(snapshot)
+        unfinished = erasure.unfinished(snapshot)
     if unfinished:
         database.scrub_now()
         with database.transaction() as transaction:
-            erasure.finish_many(transaction, [None])
+            erasure.finish_many(transaction, [unfinished])
 
 
 def _grams(site_id: int, name_key: str, email: str, search_keys: str | None) -> str:

@@ -68,10 +68,16 @@ def read(
         problems += [each for each in changed.problems if each.name == "external_user_id"]
         if not str(external or "").strip() and not any(each.name == "external_user_id" for each in problems):
             problems.append(Problem(Refusal.BLANK, "external_user_id", place=contacts.EXTERNAL_PLACE))
-        if "email" not in changed.attributes:
+        if not any(
+            name == "email" for name in (*changed.attributes, *(each.name for each in changed.problems))
+        ):
             problems = [each for each in problems if each.name != "email"]
     else:
+        # Ignored as on create, so that whether it can be stored does not matter either.
         changed.attributes.pop("external_user_id", None)
+        changed = changed._replace(
+            problems=tuple(each for each in changed.problems if each.name != "external_user_id")
+        )
         external = None
     problems.sort(key=lambda problem: problem.place)
     return Upsert(

@@ -110,8 +110,8 @@ def gram_query(of_sites: list[tuple[list[list[list[str]]], str]], by_beginning: 
     )
 
 
-def sorted_last(column: ColumnElement[Any]) -> ColumnElement[Any]:
-    """Return a column to sort by that does not tempt the planner to walk an index in its order."""
+def without_index(column: ColumnElement[Any]) -> ColumnElement[Any]:
+    """Return a column to sort or compare by that does not tempt the planner to use an index of it."""
     return UnaryExpression(column, operator=custom_op("+"))
 
 
@@ -122,9 +122,9 @@ def ids_joined(ids: Column[Any], of: ColumnElement[bool]) -> ColumnElement[Any]:
     return select(joined).where(of).scalar_subquery()
 
 
-def among(column: Column[Any], numbers: Any) -> ColumnElement[bool]:
-    """Say that a column is among numbers, which are given as one JSON list."""
-    each = func.json_each(numbers).table_valued("value")
+def among(column: Column[Any], values: Any) -> ColumnElement[bool]:
+    """Say that a column is among values, which are given as one JSON list."""
+    each = func.json_each(values).table_valued("value")
     return column.in_(select(each.c.value))
 
 

@@ -125,7 +125,6 @@ contacts = _table(
     # The ids of the tags in contact_taggings, ascending and joined by commas, so that a page need not look
     # each contact's up; null for none.
     Column("tag_ids", Text),
-    _number("hidden"),
     PrimaryKeyConstraint("site_id", "id"),
     UniqueConstraint("site_id", "email_key", name="contacts_email_once_in_a_site"),
     Index(
@@ -181,6 +180,8 @@ contact_tags = _table(
     # The key without blanks around it: two tags that differ by these look like one to everybody.
     _required("unique_name"),
     _number("archived"),
+    # How many contacts have it; kept in their transactions.
+    _number("contacts"),
     _required("created_at"),
     _required("updated_at"),
     PrimaryKeyConstraint("site_id", "id"),

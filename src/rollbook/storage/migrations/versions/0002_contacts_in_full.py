@@ -28,7 +28,6 @@ TAKEN = {
         "subscription": "subscribed",
         "search_keys": "NULL",
         "tag_ids": "NULL",
-        "hidden": "0",
     },
     "contact_counts": {
         **dict.fromkeys(("site_id", "contacts")),
@@ -89,7 +88,6 @@ def upgrade() -> None:
         sa.Column("email_key", sa.Text(), nullable=False),
         sa.Column("search_keys", sa.Text(), nullable=True),
         sa.Column("tag_ids", sa.Text(), nullable=True),
-        sa.Column("hidden", WHOLE, nullable=False),
         sa.ForeignKeyConstraint(
             ["site_id"],
             ["sites.id"],
@@ -170,6 +168,7 @@ def upgrade() -> None:
         sa.Column("name_key", sa.Text(), nullable=False),
         sa.Column("unique_name", sa.Text(), nullable=False),
         sa.Column("archived", WHOLE, nullable=False),
+        sa.Column("contacts", WHOLE, nullable=False),
         sa.Column("created_at", sa.Text(), nullable=False),
         sa.Column("updated_at", sa.Text(), nullable=False),
         sa.ForeignKeyConstraint(
