@@ -56,6 +56,9 @@ _BATCH_META = {
 _TARGET_PARTS = {"type": describe.STRING, "id": describe.STRING, "lid": describe.STRING}
 _TARGET = {"type": "object", "required": ["type"], "properties": _TARGET_PARTS}
 _REF = _TARGET | {"properties": {**_TARGET_PARTS, "relationship": {"enum": ["tags"]}}}
+_WRITTEN = _TARGET | {
+    "properties": {**_TARGET_PARTS, "attributes": {"type": "object"}, "relationships": {"type": "object"}}
+}
 _OPERATION = {
     "type": "object",
     "required": ["op"],
@@ -64,7 +67,7 @@ _OPERATION = {
         "ref": _REF,
         "href": describe.STRING,
         "data": {
-            "anyOf": [_TARGET, {"type": "array", "items": _TARGET}, {"type": "null"}],
+            "anyOf": [_WRITTEN, {"type": "array", "items": _TARGET}, {"type": "null"}],
             "description": "A resource object, or the identifiers of a relationship.",
         },
     },

@@ -216,7 +216,7 @@ _KIND_SCHEMAS: dict[Kind, dict[str, Any]] = {
     Kind.TEXT: {"type": "string"},
     Kind.BOOLEAN: {"type": "boolean"},
     Kind.INTEGER: {"type": "integer"},
-    Kind.TIMESTAMP: {"type": "string", "format": "date-time", "readOnly": True},
+    Kind.TIMESTAMP: {"type": "string", "format": "date-time"},
 }
 
 
@@ -287,7 +287,8 @@ def _attributes_schema(resource: ResourceType) -> dict[str, Any]:
         if isinstance(each, AttributeFamily):
             patterns[family_pattern(each)] = _attribute_schema(each.each)
         else:
-            properties[each.name] = _attribute_schema(each)
+            read_only = {} if each.on_create or each.on_update else {"readOnly": True}
+            properties[each.name] = _attribute_schema(each) | read_only
     schema: dict[str, Any] = {"type": "object", "properties": properties}
     return schema | ({"patternProperties": patterns} if patterns else {})
 
@@ -307,11 +308,14 @@ def _resource_schema(resource: ResourceType) -> dict[str, Any]:
         schema["required"].append("relationships")
         schema["properties"]["relationships"] = {
             "type": "object",
+            "required": [each.name for each in resource.relationships],
             "properties": {each.name: _relationship_schema(each) for each in resource.relationships},
         }
     if resource.links:
+        schema["required"].append("links")
         schema["properties"]["links"] = {
             "type": "object",
+            "required": [*resource.links],
             "properties": dict.fromkeys(resource.links, STRING),
         }
     return schema
