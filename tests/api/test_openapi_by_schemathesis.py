@@ -84,7 +84,7 @@ def closed(part: Any) -> Any:
     """Return a description whose objects have no other members than those it names.
 
     The published one is open, as JSON:API asks of clients. Here every member of an answer has to be known;
-    members of requests that mean nothing are added by hand, and are as many as they should be.
+    to requests, `ground` adds members that mean nothing, fewer and likelier ones than would be generated.
     """
     if isinstance(part, list):
         return [closed(each) for each in part]

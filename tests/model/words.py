@@ -3,7 +3,7 @@
 from typing import Any
 
 from hypothesis import strategies as st
-from model.model import PLAIN
+from model.things import PLAIN
 
 # Case, accents composed and not, ß and ss, ligatures, full width, Greek sigmas, dotless and dotted i, blanks,
 # what LIKE and FTS take for theirs, families of emoji: each looks like another, or is part of it.
