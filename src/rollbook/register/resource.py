@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
+import orjson
 from sqlalchemy import ColumnElement, Select, Table, and_, bindparam, func, or_, select
 
 from rollbook.jsonapi import cursors
@@ -19,6 +20,8 @@ from rollbook.storage.statements import Statement
 from rollbook.storage.transactions import Row, Snapshot, Transaction
 
 MOST_SHAPES = 512
+# Keys that see more sites share their statements, however many they see.
+MOST_SITE_PLACES = 8
 # So many rows an index passes in about the time that a change of threads takes.
 SHORT_ROWS = 250
 # Beyond so many, walking all in order until a page is full is faster than sorting those that pass.
@@ -195,12 +198,12 @@ def page(snapshot: Snapshot, asked: PageAsked) -> Collection:
     if not sites:
         return Collection((), 0)
     shape = Shape(
-        len(sites),
+        _site_places(sites),
         tuple((name, tuple(len(values) for values in alternatives)) for name, alternatives in filters),
         query.sort,
         _is_selective(snapshot, resource, sites, filters),
     )
-    values: dict[str, Any] = {f"site_{at}": site for at, site in enumerate(sites)}
+    values = _site_values(sites)
     for name, alternatives in filters:
         bound = [value for alternative in alternatives for value in alternative]
         values.update((f"{name}_{at}", value) for at, value in enumerate(bound))
@@ -244,8 +247,8 @@ def find(snapshot: Snapshot, resource: Resource, caller: Caller, resource_id: st
     number = read_id(resource_id)
     if number is not None and caller.sites:
         sites = sorted(caller.sites)
-        values = {f"site_{at}": site for at, site in enumerate(sites)} | {"id": number}
-        row = snapshot.row(_site_of(resource, len(sites)), values)
+        values = _site_values(sites) | {"id": number}
+        row = snapshot.row(_site_of(resource, _site_places(sites)), values)
         if row is not None:
             return int(row[0])
     raise missing(snapshot, resource, caller, resource_id)
@@ -335,7 +338,8 @@ def _filters_and_sites(
 class Shape(NamedTuple):
     """The shape of a question: one statement answers all of a shape, whatever its values.
 
-    `filters` has each filter's name, with the number of values of each of its alternatives.
+    `sites` is the number of places for sites, 0 for a list of them; `filters` has each filter's name, with
+    the number of values of each of its alternatives.
     """
 
     sites: int
@@ -528,16 +532,34 @@ def _site_of(resource: Resource, sites: int) -> Statement:
 
 
 @lru_cache(maxsize=MOST_SHAPES)
-def _of_ids(resource: Resource, sites: int, ids: int) -> Statement:
-    wanted = resource.id.in_([bindparam(f"id_{at}") for at in range(ids)])
+def _of_ids(resource: Resource, sites: int) -> Statement:
+    wanted = dialects.among(resource.id, bindparam("ids"))
     return Statement(_select(resource).where(_of_sites(resource, sites), wanted).order_by(resource.id))
+
+
+@lru_cache(maxsize=MOST_SHAPES)
+def _of_id(resource: Resource, sites: int) -> Statement:
+    return Statement(_select(resource).where(_of_sites(resource, sites), resource.id == bindparam("id")))
 
 
 def _select(resource: Resource) -> Select[Any]:
     return select(*resource.columns)
 
 
+def _site_places(sites: Sequence[int]) -> int:
+    """Return how many places a statement has for these sites; none where they are given as one list."""
+    return len(sites) if len(sites) <= MOST_SITE_PLACES else 0
+
+
+def _site_values(sites: Sequence[int]) -> dict[str, Any]:
+    if _site_places(sites):
+        return {f"site_{at}": site for at, site in enumerate(sites)}
+    return {"sites": orjson.dumps(sites).decode()}
+
+
 def _of_sites(resource: Resource, sites: int) -> ColumnElement[bool]:
+    if not sites:
+        return dialects.among(resource.site, bindparam("sites"))
     if sites == 1:
         return resource.site == bindparam("site_0")
     return resource.site.in_([bindparam(f"site_{at}") for at in range(sites)])
@@ -546,9 +568,12 @@ def _of_sites(resource: Resource, sites: int) -> ColumnElement[bool]:
 def _by_id(snapshot: Snapshot, resource: Resource, sites: Sequence[int], ids: Sequence[int]) -> list[Record]:
     if not sites or not ids:
         return []
-    values = {f"site_{at}": site for at, site in enumerate(sites)}
-    values.update((f"id_{at}", each) for at, each in enumerate(ids))
-    return resource.records(snapshot, snapshot.rows(_of_ids(resource, len(sites), len(ids)), values))
+    values = _site_values(sites)
+    if len(ids) == 1:
+        values["id"], statement = ids[0], _of_id(resource, _site_places(sites))
+    else:
+        values["ids"], statement = orjson.dumps(ids).decode(), _of_ids(resource, _site_places(sites))
+    return resource.records(snapshot, snapshot.rows(statement, values))
 
 
 def _included(

@@ -122,7 +122,7 @@ def ids_joined(ids: Column[Any], of: ColumnElement[bool]) -> ColumnElement[Any]:
     return select(joined).where(of).scalar_subquery()
 
 
-def among(column: Column[Any], values: Any) -> ColumnElement[bool]:
+def among(column: ColumnElement[Any], values: Any) -> ColumnElement[bool]:
     """Say that a column is among values, which are given as one JSON list."""
     each = func.json_each(values).table_valued("value")
     return column.in_(select(each.c.value))
