@@ -953,7 +953,7 @@ def test_the_server_answers_as_the_model_does(
                 print(dict(counted), flush=True)
             super().check_invariants(*arguments)
 
-    examples, length, steps = (200, 500, STEPS_OF_A_SOAK) if soak else (7, 50, 300)
+    examples, length, steps = (50, 500, STEPS_OF_A_SOAK) if soak else (7, 50, 300)
     while counted["steps"] < steps:
         print(f"--hypothesis-seed={seed}", dict(counted), flush=True)
         hypothesis.seed(seed)(Machine)
