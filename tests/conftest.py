@@ -21,9 +21,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
 
 
 @pytest.fixture
-def site(server: RunningServer) -> SiteWorld:
+def site(server: RunningServer) -> Iterator[SiteWorld]:
     """A site of the test's own, with a key that sees it alone and may do everything there."""
-    return server.new_site()
+    made = server.new_site()
+    yield made
+    made.client.close()
 
 
 @pytest.fixture

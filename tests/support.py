@@ -218,7 +218,10 @@ def start_server(database: Path, **environment: str) -> RunningServer:
             text=True,
         )
     assert process.stdout is not None
-    ready, _, _ = select.select([process.stdout], [], [], STARTUP_SECONDS)
+    # `select.select` cannot watch a descriptor beyond 1,023, and a long run of tests has more open.
+    waiting = select.poll()
+    waiting.register(process.stdout, select.POLLIN)
+    ready = waiting.poll(STARTUP_SECONDS * 1_000)
     greeting = ""
     while ready and (line := process.stdout.readline()):
         greeting += line

@@ -188,7 +188,9 @@ def test_substring_filters_find_what_a_plain_scan_finds(
         ):
             if "@" in sought and " " in sought:
                 continue  # also tried with a plus for the blank, which has its own test
-            query = read_query(contacts.RESOURCE.type, f"filter[{name}]={quote(sought)}&page[size]=1000".encode())
+            query = read_query(
+                contacts.RESOURCE.type, f"filter[{name}]={quote(sought)}&page[size]=1000".encode()
+            )
             with register.snapshot() as snapshot:
                 asked = PageAsked(contacts.RESOURCE, query, frozenset({site_id}), RESOURCES)
                 collection = page(snapshot, asked)

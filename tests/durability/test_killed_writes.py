@@ -169,7 +169,10 @@ class Kind:
 
     def await_moment(self, world: World, jobs: list[Job], turn: int) -> None:
         """Return when the server shall be killed: at any moment, or right after some job was committed."""
-        nth, later = world.chance.randint(*self.answers), world.chance.uniform(self.seconds / 10, self.seconds)
+        nth, later = (
+            world.chance.randint(*self.answers),
+            world.chance.uniform(self.seconds / 10, self.seconds),
+        )
         if turn % 2:
             wait_until(lambda: sum(job.reply is not None for job in jobs) >= nth, 60)
             time.sleep(later)
