@@ -6,12 +6,13 @@ import os
 import re
 import select
 import signal
+import socket
 import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from urllib.parse import urlsplit
 
 from rollbook.register import keys, sites
@@ -218,10 +219,7 @@ def start_server(database: Path, **environment: str) -> RunningServer:
             text=True,
         )
     assert process.stdout is not None
-    # `select.select` cannot watch a descriptor beyond 1,023, and a long run of tests has more open.
-    waiting = select.poll()
-    waiting.register(process.stdout, select.POLLIN)
-    ready = waiting.poll(STARTUP_SECONDS * 1_000)
+    ready = readable(process.stdout, STARTUP_SECONDS)
     greeting = ""
     while ready and (line := process.stdout.readline()):
         greeting += line
@@ -238,6 +236,21 @@ def start_server(database: Path, **environment: str) -> RunningServer:
     server = RunningServer(f"http://127.0.0.1:{port}", port, database, process, greeting, log)
     wait_until(lambda: _answers(server), STARTUP_SECONDS)
     return server
+
+
+def readable(stream: int | IO[Any] | socket.socket, seconds: float, event: int = select.POLLIN) -> bool:
+    """Wait for something to read; return whether there is, within so many seconds.
+
+    `select.select` cannot watch a descriptor beyond 1,023, and a long run of tests has more open.
+    """
+    waiting = select.poll()
+    waiting.register(stream, event)
+    return bool(waiting.poll(seconds * 1_000))
+
+
+def writable(stream: int | IO[Any] | socket.socket, seconds: float) -> bool:
+    """Wait for room to write; return whether there is, within so many seconds."""
+    return readable(stream, seconds, select.POLLOUT)
 
 
 def wait_until(holds: Any, seconds: float) -> None:

@@ -3,7 +3,6 @@
 import base64
 import json
 import resource
-import select
 import socket
 import subprocess
 import time
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from support import RunningServer, SiteWorld, start_server
+from support import RunningServer, SiteWorld, readable, start_server, writable
 
 DEADLINE = 1
 # The sweep for late requests comes twice a second; the rest is for a busy machine.
@@ -144,7 +143,7 @@ def trickle(connection: socket.socket, sent: bytes) -> float:
     began = time.monotonic()
     for at in range(len(sent)):
         connection.sendall(sent[at : at + 1])
-        if select.select([connection], [], [], 0.05)[0]:
+        if readable(connection, 0.05):
             return time.monotonic() - began
     raise AssertionError("the server let all of it come")
 
@@ -473,7 +472,7 @@ def test_client_that_pipelines_and_never_reads_costs_no_memory_and_holds_nobody_
         part = quick.get() * 200
         full = time.monotonic() + PATIENCE
         # Until the buffers on both sides are full: then the server has stopped reading.
-        while time.monotonic() < full and select.select([], [connection], [], 1)[1]:
+        while time.monotonic() < full and writable(connection, 1):
             try:
                 connection.send(part)
             except BlockingIOError:
@@ -701,7 +700,7 @@ def test_request_after_one_that_offers_an_upgrade_is_answered_or_the_connection_
         connection.sendall(quick.get(headers) + quick.version(1))
         got = b""
         while statuses(got) != [200, 200]:
-            assert select.select([connection], [], [], PATIENCE)[0], "the second request waits in vain"
+            assert readable(connection, PATIENCE), "the second request waits in vain"
             part = connection.recv(65_536)
             if not part:
                 break

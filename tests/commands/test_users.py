@@ -4,7 +4,6 @@ import json
 import os
 import pty
 import re
-import select
 import shutil
 import sqlite3
 import subprocess
@@ -18,7 +17,7 @@ import pytest
 from rollbook.register import passwords, users
 from rollbook.storage.database import open_database
 from rollbook.storage.migrate import bring_up_to_date
-from support import feed_rollbook
+from support import feed_rollbook, readable
 
 EMAIL = "Mira@Example.test"
 LONG = "correct horse, staple"
@@ -196,8 +195,7 @@ class Terminal:
         return self.process.wait(60)
 
     def _read(self) -> bool:
-        ready, _, _ = select.select([self._here], [], [], 60)
-        assert ready, self.screen
+        assert readable(self._here, 60), self.screen
         try:
             part = os.read(self._here, 65_536)
         except OSError:

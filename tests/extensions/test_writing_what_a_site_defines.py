@@ -102,11 +102,11 @@ def test_a_field_is_judged_whole(site: SiteWorld) -> None:
 def test_a_key_that_sees_all_makes_a_site_and_one_that_does_not_may_not(
     server: RunningServer, site: SiteWorld
 ) -> None:
-    document = {"data": {"type": "sites", "attributes": {"title": "Harbour Studio"}}}
+    document = {"data": {"type": "sites", "attributes": {"title": f"Harbour {site.id}"}}}
     assert site.client.post("/v1/sites", document).status == 403
     client = owner(server)
     made = client.post("/v1/sites", document)
-    assert (made.status, made.json["data"]["attributes"]["subdomain"]) == (201, "harbour-studio")
+    assert (made.status, made.json["data"]["attributes"]["subdomain"]) == (201, f"harbour-{site.id}")
     new = made.json["data"]["id"]
     contact = {
         "data": {
@@ -117,7 +117,9 @@ def test_a_key_that_sees_all_makes_a_site_and_one_that_does_not_may_not(
     assert client.post("/v1/contacts", contact).status == 201
     changed = client.request("PATCH", f"/v1/sites/{new}", {"data": {"attributes": {"title": "Harbour"}}})
     assert changed.json["data"]["attributes"]["title"] == "Harbour"
-    taken = client.post("/v1/sites", {"data": {"attributes": {"title": "", "subdomain": "harbour-studio"}}})
+    taken = client.post(
+        "/v1/sites", {"data": {"attributes": {"title": "", "subdomain": f"harbour-{site.id}"}}}
+    )
     assert details(taken) == ["Title can't be blank", "Subdomain has already been taken"]
     assert client.request("DELETE", f"/v1/sites/{new}").status == 404
 

@@ -109,9 +109,11 @@ def _ids(value: str, _sites: Sites) -> list[int]:
 def _since(value: str, _sites: Sites) -> list[str] | None:
     """Return the moment that was so many days ago, or None for a text that is no whole number."""
     value = value.strip()
-    if not (value.isascii() and value.isdecimal()) or len(value) > 9:
+    if not (value.isascii() and value.isdecimal()):
         return None
-    return [now(-SECONDS_IN_A_DAY * min(int(value), MOST_DAYS))]
+    digits = value.lstrip("0") or "0"
+    days = MOST_DAYS if len(digits) > len(str(MOST_DAYS)) else min(int(digits), MOST_DAYS)
+    return [now(-SECONDS_IN_A_DAY * days)]
 
 
 def _as_flag(passes: bool) -> Callable[[str, Sites], list[int]]:
