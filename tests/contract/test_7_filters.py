@@ -81,6 +81,32 @@ def test_filter(people: SiteWorld, filters: dict[str, str], expected: list[str])
     assert found(people, **filters) == expected
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "parts"),
+    [
+        ("phone_number_contains", "+351 555 010 020", ["+351 555 010 020", "555", "0 0", "+"]),
+        ("address_line_1_contains", "Rua das Flores 12", ["rua", "FLORES", "s 1", "2"]),
+        ("address_line_2_contains", "2º Esq, Ω", ["esq", "º e", "ω"]),
+        ("address_city_contains", "São João", ["são", "JOÃO", "o j"]),
+        ("address_state_contains", "100% _East_", ["%", "_east", "0% _"]),
+        ("address_country_contains", "PT", ["pt", "P", "PT"]),
+        ("address_zip_contains", "4050-262", ["4050", "0-2", "-"]),
+    ],
+)
+def test_a_part_of_a_text_in_any_case_finds_the_contact_by_that_attribute_alone(
+    site: SiteWorld, name: str, text: str, parts: list[str]
+) -> None:
+    attribute = name.removesuffix("_contains")
+    others = {
+        each: text for each in ("phone_number", "address_line_1", "address_line_2") if each != attribute
+    }
+    assert site.create(name="has it", email="has@x.test", **{attribute: text}).status == 201
+    assert site.create(name=text, email="elsewhere@x.test", **others).status == 201
+    assert site.create(name="has none", email="none@x.test").status == 201
+    assert [found(site, **{name: part}) for part in parts] == [["has it"]] * len(parts)
+    assert found(site, **{name: text + "!"}) == []
+
+
 def test_site_id_is_one_or_any_of_a_list_and_else_every_site_of_the_key(
     serve: object, server: RunningServer
 ) -> None:
