@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rollbook.register.text import LONG_MARK, email_key, email_text, grams, is_email, text_key
-from rollbook.storage.dialects import GRAM_SEPARATOR
+from rollbook.storage.search_index import SEPARATOR
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_what_lacks_a_side_or_has_blanks_or_a_second_at_is_no_email(email: str) 
 
 
 def test_grams_are_all_three_letters_in_a_row_with_the_site_before_them() -> None:
-    assert set(grams("7", "abcd", "xy").split(GRAM_SEPARATOR)) == {
+    assert set(grams("7", "abcd", "xy").split(SEPARATOR)) == {
         "7 abc", "7 bcd", "7 cd", "7 d", "7 xy", "7 y",
     }  # fmt: skip
 
@@ -100,13 +100,13 @@ def test_grams_are_all_three_letters_in_a_row_with_the_site_before_them() -> Non
     texts=st.lists(st.text(max_size=12), min_size=1, max_size=3),
 )
 def test_two_sites_share_no_token(one: int, other: int, texts: list[str]) -> None:
-    tokens = set(grams(str(one), *texts).split(GRAM_SEPARATOR))
-    foreign = set(grams(str(other), *texts).split(GRAM_SEPARATOR))
+    tokens = set(grams(str(one), *texts).split(SEPARATOR))
+    foreign = set(grams(str(other), *texts).split(SEPARATOR))
     assert (tokens == foreign) if one == other else not (tokens & foreign)
     assert all(token.startswith(f"{one} ") for token in tokens)
 
 
 def test_a_very_long_text_is_marked_and_not_cut_up_whole() -> None:
-    tokens = grams("7", "".join(map(str, range(100_000)))).split(GRAM_SEPARATOR)
+    tokens = grams("7", "".join(map(str, range(100_000)))).split(SEPARATOR)
     assert f"7 {LONG_MARK}" in tokens
     assert len(tokens) < 2_000

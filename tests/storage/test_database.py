@@ -18,12 +18,12 @@ from sqlalchemy import bindparam, insert, select
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from rollbook import cli
-from rollbook.storage import dialects, tables, workers
+from rollbook.storage import tables, workers
 from rollbook.storage.database import Database, open_database
 from rollbook.storage.faults import SchemaMismatch, StorageError, Unavailable
 from rollbook.storage.ids import BLOCK
 from rollbook.storage.migrate import bring_up_to_date
-from rollbook.storage.sqlite import SQLite, can_lose_commits
+from rollbook.storage.sqlite import SQLITE, SQLite, can_lose_commits
 from rollbook.storage.statements import InsertRows, Statement, every_statement
 from rollbook.storage.transactions import Snapshot, Transaction
 from support import run_rollbook
@@ -321,14 +321,16 @@ def test_any_number_of_rows_is_inserted(database: Database, count: int) -> None:
 def test_columns_out_of_order_are_refused() -> None:
     wrong = InsertRows(insert(tables.id_leases), ["next_id", "kind"])
     with pytest.raises(ValueError, match="not in the order of the table"):
-        wrong.text(dialects.SQLITE, 1)
+        wrong.text(SQLITE, 1)
 
 
 def test_every_statement_of_the_register_fits_the_schema(database: Database) -> None:
     connection = database._connection()
     checked = 0
     for statement in list(every_statement):
-        sql, names, _ = statement.compiled(dialects.SQLITE)
+        if statement.only not in (None, "sqlite"):
+            continue
+        sql, names, _ = statement.compiled(SQLITE)
         connection.execute("EXPLAIN " + sql, [None] * len(names)).fetchall()
         assert not re.search(r"select\s+\*", sql, re.IGNORECASE)
         checked += 1
@@ -348,9 +350,9 @@ def test_the_schema_is_the_sum_of_its_migrations(database: Database) -> None:
     migrated = {name: normalised(sql) for name, sql in rows.fetchall()}
     declared = {}
     for table in tables.metadata.sorted_tables:
-        declared[table.name] = normalised(str(CreateTable(table).compile(dialect=dialects.SQLITE)))
+        declared[table.name] = normalised(str(CreateTable(table).compile(dialect=SQLITE)))
         for index in table.indexes:
-            declared[str(index.name)] = normalised(str(CreateIndex(index).compile(dialect=dialects.SQLITE)))
+            declared[str(index.name)] = normalised(str(CreateIndex(index).compile(dialect=SQLITE)))
     assert migrated == declared
     assert all("STRICT" in "".join(migrated[table.name]) for table in tables.metadata.sorted_tables)
 

@@ -13,7 +13,7 @@ from rollbook.register.consent import ADMINISTRATOR, RECIPIENT, SUBSCRIBED, UNSU
 from rollbook.register.custom_fields import flag_asked
 from rollbook.register.moments import now
 from rollbook.register.resource import SITE_FILTER, Walk
-from rollbook.storage import dialects
+from rollbook.storage import dialects, search_index
 from rollbook.storage.statements import Statement
 from rollbook.storage.tables import consent_events, contact_counts, search_backlog
 from rollbook.storage.tables import contact_taggings as taggings
@@ -43,6 +43,8 @@ LETTERS = {
     "mobile_phone_number": "h",
 }
 
+# A long name is not whole in its key.
+WHOLE_NAME = func.coalesce(dialects.member(table.c.search_keys, "name"), table.c.name_key)
 UNINDEXED = select(search_backlog.c.contact_id)
 # Beside the table that a walk goes through.
 chosen = taggings.alias("chosen")
@@ -144,7 +146,9 @@ def _part_of(
         name,
         f"whose {what} contains this, in any case",
         values=lambda value, sites: [text.gram_query(_scopes(sites, letter), (key(value),)), key(value)],
-        condition=lambda bound: dialects.has_grams(table.c.id, bound[0], UNINDEXED) & condition(bound[1:]),
+        condition=lambda bound: (
+            search_index.has_tokens(table.c.id, bound[0], UNINDEXED) & condition(bound[1:])
+        ),
         example=example,
         selective=True,
         grade="A",
@@ -341,8 +345,8 @@ _STORED = (
         "each of whose words, split at white space, is part of the name or the e-mail, in any case",
         values=_search_values,
         condition=lambda bound: (
-            dialects.has_grams(table.c.id, bound[0], UNINDEXED)
-            & dialects.contains_all(table.c.name_key, table.c.email, bound[1])
+            search_index.has_tokens(table.c.id, bound[0], UNINDEXED)
+            & dialects.contains_all(WHOLE_NAME, table.c.email, bound[1])
         ),
         example="ines",
         selective=True,
@@ -380,7 +384,7 @@ _STORED = (
     _part_of(
         "name_contains",
         "name",
-        lambda bound: dialects.contains(table.c.name_key, bound[0]),
+        lambda bound: dialects.contains(WHOLE_NAME, bound[0]),
         "",
         text.text_key,
         "oka",

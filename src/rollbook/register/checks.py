@@ -2,7 +2,7 @@
 
 from sqlalchemy import case, exists, func, or_, select
 
-from rollbook.storage import dialects
+from rollbook.storage import dialects, search_index
 from rollbook.storage.statements import Statement
 from rollbook.storage.tables import (
     consent_events,
@@ -51,7 +51,7 @@ against_the_ledger = Statement(
 )
 unsearchable = Statement(
     select(contacts.c.site_id, contacts.c.id).where(
-        ~dialects.is_findable(contacts.c.id, select(search_backlog.c.contact_id))
+        ~search_index.is_findable(contacts.c.id, select(search_backlog.c.contact_id))
     )
 )
 tagged_at_another_age = Statement(

@@ -116,7 +116,8 @@ NO_CUSTOM = "{}"
 class Keys(NamedTuple):
     """What a contact is compared, sorted and searched by.
 
-    `search_keys` has the keys of the searchable texts beside name and e-mail, as a JSON object.
+    `search_keys` has the keys of the searchable texts beside e-mail and name, as a JSON object; the name is
+    there too where `name_key` does not hold the whole of it.
     """
 
     name_key: str
@@ -127,8 +128,12 @@ class Keys(NamedTuple):
 def keys_of(name: str, email: str, texts: dict[str, Any]) -> Keys:
     """Return the keys of a contact; `texts` has those of its searchable texts that it has, by attribute."""
     others = {each: text.text_key(texts[each]) for each in audience.LETTERS if texts.get(each)}
+    whole = text.text_key(name)
+    name_key = text.index_key(whole)
+    if name_key != whole:
+        others["name"] = whole
     search_keys = orjson.dumps(others).decode() if others else None
-    return Keys(text.text_key(name), text.email_key(email), search_keys)
+    return Keys(name_key, text.email_key(email), search_keys)
 
 
 NO_KEYS = Keys("", "", None)

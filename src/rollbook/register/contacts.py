@@ -31,7 +31,7 @@ from rollbook.register.contact_type import (
 from rollbook.register.custom_fields import PREFIX
 from rollbook.register.moments import now
 from rollbook.register.resource import Change, Creation, Found, Removal, Resource, missing
-from rollbook.storage import dialects
+from rollbook.storage import dialects, search_index
 from rollbook.storage.statements import InsertRows, Statement
 from rollbook.storage.tables import (
     consent_events,
@@ -86,7 +86,9 @@ existing_id = Statement(
 )
 with_external_user_id = Statement(
     select(table.c.id).where(
-        table.c.site_id == bindparam("site_id"), table.c.external_user_id == bindparam("external_user_id")
+        table.c.site_id == bindparam("site_id"),
+        dialects.indexed_whole(table.c.external_user_id)
+        == dialects.indexed_whole(bindparam("external_user_id", type_=table.c.external_user_id.type)),
     )
 )
 contact_as_it_is = Statement(
@@ -105,7 +107,6 @@ change_contact = Statement(
     .where(table.c.site_id == bindparam("of_site"), table.c.id == bindparam("of_id"))
     .values({name: bindparam(name) for name in CHANGED})
 )
-delete_grams = Statement(dialects.delete_grams(bindparam("id")))
 add_to_backlog = InsertRows(
     dialects.insert_or_skip(search_backlog, ["site_id", "contact_id"]), ["site_id", "contact_id"]
 )
@@ -298,7 +299,7 @@ def delete_with_all(transaction: Transaction, site_id: int, contact_id: int, sta
     """Delete a contact with everything that belongs to it; `state` is its subscription."""
     which = {"site_id": site_id, "id": contact_id}
     tags.replace(transaction, site_id, contact_id, "", ())
-    transaction.run(delete_grams, {"id": contact_id})
+    search_index.remove(transaction, site_id, contact_id)
     for statement in delete_whole:
         transaction.run(statement, which)
     _count(transaction, [(site_id, -1, *_minus(_state_counts(state)))])

@@ -291,7 +291,7 @@ def _note(transaction: Transaction, site_id: int, contact_id: int, tag_ids: Sequ
 
 def _keys(name: str) -> tuple[str, str]:
     """Return what a tag is sorted and found by, and what is unique."""
-    return text.text_key(name), text.text_key(name.strip())
+    return text.text_key(name), text.index_key(text.text_key(name.strip()))
 
 
 def _blank(draft: Draft, name: str) -> list[Problem]:

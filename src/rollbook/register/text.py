@@ -1,11 +1,12 @@
 """Keys of texts: what is compared, sorted and searched, the same in every engine."""
 
+import hashlib
 import unicodedata
 from collections.abc import Iterable
 
 import idna
 
-from rollbook.storage import dialects
+from rollbook.storage import search_index
 
 # Beyond this a text is not cut into grams: a name of a megabyte must not hold the writer up. Such a text
 # carries a mark instead, and every search looks at it.
@@ -19,6 +20,8 @@ MOST_GRAMS_ASKED = 16
 MOST_WORDS_ASKED = 8
 # A longer domain is no name that DNS could hold, and normalizing it could take long.
 LONGEST_DOMAIN = 253
+# No database indexes texts of any length: PostgreSQL takes 2,704 bytes for all columns of an entry.
+LONGEST_KEY_BYTES = 1_000
 
 
 def text_key(text: str) -> str:
@@ -30,6 +33,20 @@ def text_key(text: str) -> str:
         return text.lower()
     # Folding can take a character apart again.
     return _normalized(_normalized(text).casefold())
+
+
+def index_key(key: str) -> str:
+    """Return a key as an index holds it: itself, or where it is long its beginning with its SHA-256.
+
+    What differs still differs, and sorts as before unless it begins alike for a thousand bytes.
+    """
+    if len(key) <= LONGEST_KEY_BYTES // 4:  # a character has four bytes at most
+        return key
+    encoded = key.encode()
+    if len(encoded) <= LONGEST_KEY_BYTES:
+        return key
+    digest = hashlib.sha256(encoded).hexdigest()
+    return encoded[: LONGEST_KEY_BYTES - len(digest)].decode(errors="ignore") + digest
 
 
 def _normalized(text: str) -> str:
@@ -53,8 +70,13 @@ def email_text(text: str) -> str:
 
 
 def email_key(email: str) -> str:
-    """Return what makes an e-mail unique: `email_text`, with its domain in IDNA's ASCII form."""
-    email = email_text(email)
+    """Return what makes an e-mail unique: `email_text`, with its domain in IDNA's ASCII form, as an index
+    holds it.
+    """
+    return index_key(_in_ascii(email_text(email)))
+
+
+def _in_ascii(email: str) -> str:
     if email.isascii():
         return email
     local, at, domain = email.rpartition("@")
@@ -92,7 +114,7 @@ def grams(scope: str, *texts: str) -> str:
             text = text[:LONGEST_INDEXED]
         found += [text[at : at + GRAM] for at in range(len(text))]
     prefix = f"{scope} "
-    return prefix + f"{dialects.GRAM_SEPARATOR}{prefix}".join(found)
+    return prefix + f"{search_index.SEPARATOR}{prefix}".join(found)
 
 
 def gram_query(scopes: Iterable[str], *words: tuple[str, ...]) -> str:
@@ -106,7 +128,7 @@ def gram_query(scopes: Iterable[str], *words: tuple[str, ...]) -> str:
     asked = [
         sorted({tuple(_grams_asked(spelling)) for spelling in word}) for word in words[:MOST_WORDS_ASKED]
     ]
-    return dialects.gram_query(
+    return search_index.question(
         [
             (
                 [[[f"{scope} {gram}" for gram in each] for each in word] for word in asked],
@@ -127,4 +149,4 @@ def _grams_asked(needle: str) -> list[str]:
 
 def _indexable(text: str) -> str:
     # The separator would end a token early, and U+0000 the question; no stored text holds the latter.
-    return text.replace(dialects.GRAM_SEPARATOR, " ").replace("\0", "\ufffd")
+    return text.replace(search_index.SEPARATOR, " ").replace("\0", "\ufffd")

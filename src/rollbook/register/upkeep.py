@@ -5,10 +5,11 @@ from sqlalchemy import bindparam, delete, select, update
 
 from rollbook.register import erasure, text
 from rollbook.register.audience import LETTERS
-from rollbook.register.contact_type import keys_of
-from rollbook.storage import dialects
+from rollbook.register.contact_type import Keys, keys_of
+from rollbook.storage import dialects, search_index
 from rollbook.storage.database import Database
-from rollbook.storage.statements import InsertRows, Statement
+from rollbook.storage.search_index import Entry
+from rollbook.storage.statements import Statement
 from rollbook.storage.tables import contacts as table
 from rollbook.storage.tables import search_backlog as backlog
 from rollbook.storage.transactions import Transaction
@@ -16,10 +17,7 @@ from rollbook.storage.transactions import Transaction
 CONTACTS_AT_ONCE = 256
 
 oldest_of_backlog = Statement(
-    select(
-        *(table.c[name] for name in ("site_id", "id", "name", "name_key", "email", "search_keys")),
-        *(table.c[name] for name in LETTERS),
-    )
+    select(*(table.c[name] for name in ("site_id", "id", "name", "email", *Keys._fields, *LETTERS)))
     .select_from(backlog)
     .join(table, (table.c.site_id == backlog.c.site_id) & (table.c.id == backlog.c.contact_id))
     .order_by(backlog.c.site_id, backlog.c.contact_id)
@@ -28,28 +26,26 @@ oldest_of_backlog = Statement(
 remove_from_backlog = Statement(
     delete(backlog).where(dialects.among(backlog.c.contact_id, bindparam("contact_ids")))
 )
-set_search_keys = Statement(
+set_keys = Statement(
     update(table)
     .where(table.c.site_id == bindparam("of_site"), table.c.id == bindparam("of_id"))
-    .values(search_keys=bindparam("search_keys"))
+    .values({name: bindparam(name) for name in Keys._fields})
 )
-add_grams = InsertRows(dialects.insert_grams(), ["rowid", "grams"])
 
 
 def index_some(transaction: Transaction) -> int:
     """Index some contacts of the search backlog; return how many, 0 when it is empty."""
     rows = transaction.rows(oldest_of_backlog, {"most": CONTACTS_AT_ONCE})
-    grams = []
-    for site_id, contact_id, name, name_key, email, search_keys, *texts in rows:
-        if search_keys is None and any(texts):
+    entries = []
+    for site_id, contact_id, name, email, *more in rows:
+        keys = keys_of(name, email, dict(zip(LETTERS, more[len(Keys._fields) :], strict=True)))
+        if keys != tuple(more[: len(Keys._fields)]):
             # An older program stored it, which did not search these texts.
-            search_keys = keys_of(name, email, dict(zip(LETTERS, texts, strict=True))).search_keys
-            which = {"of_site": site_id, "of_id": contact_id}
-            transaction.run(set_search_keys, which | {"search_keys": search_keys})
-        grams.append((contact_id, _grams(site_id, name_key, email, search_keys)))
-    transaction.insert(add_grams, grams)
+            transaction.run(set_keys, keys._asdict() | {"of_site": site_id, "of_id": contact_id})
+        entries.append(Entry(site_id, contact_id, _tokens(site_id, email, keys)))
+    search_index.put(transaction, entries)
     if rows:
-        indexed = orjson.dumps([contact_id for contact_id, _ in grams]).decode()
+        indexed = orjson.dumps([each.contact_id for each in entries]).decode()
         transaction.run(remove_from_backlog, {"contact_ids": indexed})
     return len(rows)
 
@@ -68,10 +64,9 @@ def finish(database: Database) -> None:
             erasure.finish_many(transaction, [unfinished])
 
 
-def _grams(site_id: int, name_key: str, email: str, search_keys: str | None) -> str:
+def _tokens(site_id: int, email: str, keys: Keys) -> str:
     """Return the tokens of a contact's searchable texts."""
-    tokens = [text.grams(str(site_id), name_key, email)]
-    if search_keys is not None:
-        keys = orjson.loads(search_keys)
-        tokens += [text.grams(f"{site_id}{LETTERS[name]}", key) for name, key in keys.items()]
-    return dialects.GRAM_SEPARATOR.join(tokens)
+    others = {} if keys.search_keys is None else orjson.loads(keys.search_keys)
+    tokens = [text.grams(str(site_id), others.pop("name", keys.name_key), email)]
+    tokens += [text.grams(f"{site_id}{LETTERS[name]}", key) for name, key in others.items()]
+    return search_index.SEPARATOR.join(tokens)

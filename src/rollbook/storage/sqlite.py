@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from pysqlite3 import dbapi2 as driver
+from sqlalchemy import Dialect
+from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 
-from rollbook.storage import dialects
+from rollbook.storage import search_index
 from rollbook.storage.faults import StorageError, Unavailable
 from rollbook.storage.statements import Connection
 
@@ -19,6 +21,9 @@ WRITER_CACHE_KIB = 32_768
 READER_CACHE_KIB = 8_192
 # Pages that may gather in the write-ahead log before the writer carries them over, at 4 KiB each.
 CHECKPOINT_PAGES = 4_000
+
+# Statements are compiled for it, and executed by the driver.
+SQLITE: Dialect = SQLiteDialect_pysqlite(paramstyle="qmark")
 
 Connect = Callable[[Path], Connection]
 
@@ -54,7 +59,7 @@ class SQLite:
     that shows what FULL is for.
     """
 
-    dialect = dialects.SQLITE
+    dialect = SQLITE
 
     def __init__(
         self, path: Path, *, connect: Connect = connect_with_driver, synchronous: str = "FULL"
@@ -164,7 +169,7 @@ class SQLite:
         Raises Unavailable where a reader keeps the log from being emptied.
         """
         # A deleted contact's tokens stay in the segments of the index until these are merged.
-        connection.execute(dialects.OPTIMIZE_SEARCH_INDEX)
+        connection.execute(search_index.OPTIMIZE)
         connection.execute("VACUUM")
         busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()[0]
         if busy:

@@ -29,13 +29,15 @@ class Connection(Protocol):
 class Statement:
     """A named question or order to the database.
 
-    The expression is compiled by the first connection that uses it, with positional parameters.
+    The expression is compiled by the first connection that uses it, with positional parameters. `only`
+    names the one kind of database that it is for.
     """
 
-    __slots__ = ("__weakref__", "_compiled", "_expression")
+    __slots__ = ("__weakref__", "_compiled", "_expression", "only")
 
-    def __init__(self, expression: ClauseElement) -> None:
+    def __init__(self, expression: ClauseElement, only: str | None = None) -> None:
         self._expression = expression
+        self.only = only
         self._compiled: tuple[str, tuple[str, ...], dict[str, Any]] | None = None
         every_statement.add(self)
 
@@ -58,9 +60,9 @@ class InsertRows:
 
     __slots__ = ("_columns", "_insert", "_texts")
 
-    def __init__(self, insert: Insert, columns: Sequence[str]) -> None:
+    def __init__(self, insert: Insert, columns: Sequence[str], only: str | None = None) -> None:
         # The values are placeholders: what is inserted is given row by row.
-        self._insert = Statement(insert.values(dict.fromkeys(columns, "")))
+        self._insert = Statement(insert.values(dict.fromkeys(columns, "")), only)
         self._columns = tuple(columns)
         self._texts: dict[int, str] = {}
 

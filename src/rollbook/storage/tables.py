@@ -9,16 +9,16 @@ from sqlalchemy import (
     MetaData,
     PrimaryKeyConstraint,
     Table,
-    Text,
     UniqueConstraint,
     text,
 )
 from sqlalchemy.schema import SchemaItem
 
-from rollbook.storage.dialects import NARROW, STRICT, WHOLE
+from rollbook.storage import dialects
+from rollbook.storage.dialects import NARROW, STRICT, TEXT, WHOLE
 
 # The revisions of the schema that this program knows, oldest first; the last is the one that it needs.
-REVISIONS = ("0001", "0002")
+REVISIONS = ("0001", "0002", "0003")
 
 metadata = MetaData()
 
@@ -32,7 +32,7 @@ def _narrow_table(name: str, *parts: SchemaItem) -> Table:
 
 
 def _required(name: str, *parts: ForeignKey) -> Column[object]:
-    return Column(name, Text, *parts, nullable=False)
+    return Column(name, TEXT, *parts, nullable=False)
 
 
 def _number(name: str, *parts: ForeignKey) -> Column[object]:
@@ -46,7 +46,7 @@ sites = _table(
     Column("id", WHOLE, primary_key=True, autoincrement=False),
     _required("title"),
     _required("title_key"),
-    Column("subdomain", Text, nullable=False, unique=True),
+    Column("subdomain", TEXT, nullable=False, unique=True),
     _required("created_at"),
     _required("updated_at"),
 )
@@ -58,7 +58,7 @@ users = _table(
     _required("email"),
     _required("role_level"),
     # An argon2id hash, for the password grant; null until somebody sets a password.
-    Column("password_hash", Text),
+    Column("password_hash", TEXT),
     _required("created_at"),
 )
 
@@ -67,7 +67,7 @@ keys = _table(
     Column("id", WHOLE, primary_key=True, autoincrement=False),
     _number("user_id", ForeignKey("users.id")),
     _required("name"),
-    Column("client_id", Text, nullable=False, unique=True),
+    Column("client_id", TEXT, nullable=False, unique=True),
     _required("secret_hash"),
     _number("all_sites"),
     # Names of permissions, separated by a space; an asterisk for all, those to come included.
@@ -86,8 +86,8 @@ key_sites = _narrow_table(
 # A pair of an access and a refresh token; a used refresh token is null. Only hashes are kept.
 tokens = _narrow_table(
     "tokens",
-    Column("access_hash", Text, primary_key=True),
-    Column("refresh_hash", Text, nullable=True, unique=True),
+    Column("access_hash", TEXT, primary_key=True),
+    Column("refresh_hash", TEXT, nullable=True, unique=True),
     _number("key_id", ForeignKey("keys.id", ondelete="CASCADE")),
     _required("access_expires_at"),
     _required("refresh_expires_at"),
@@ -100,19 +100,19 @@ contacts = _table(
     _number("id"),
     _required("name"),
     _required("email"),
-    Column("address_line_1", Text),
-    Column("address_line_2", Text),
-    Column("address_city", Text),
-    Column("address_country", Text),
-    Column("address_state", Text),
-    Column("address_zip", Text),
-    Column("phone_number", Text),
-    Column("business_number", Text),
+    Column("address_line_1", TEXT),
+    Column("address_line_2", TEXT),
+    Column("address_city", TEXT),
+    Column("address_country", TEXT),
+    Column("address_state", TEXT),
+    Column("address_zip", TEXT),
+    Column("phone_number", TEXT),
+    Column("business_number", TEXT),
     # Stored for one filter; the API answers it nowhere.
-    Column("mobile_phone_number", Text),
+    Column("mobile_phone_number", TEXT),
     # What the last consent event says: 0 there is none, 1 subscribed, 2 unsubscribed.
     _number("subscription"),
-    Column("external_user_id", Text),
+    Column("external_user_id", TEXT),
     # A JSON object of the custom fields that have a value, by handle.
     _required("custom"),
     _required("created_at"),
@@ -121,23 +121,25 @@ contacts = _table(
     _required("name_key"),
     _required("email_key"),
     # A JSON object of the keys of the other searchable texts, by attribute; null where there are none.
-    Column("search_keys", Text),
+    Column("search_keys", TEXT),
     # The ids of the tags in contact_taggings, ascending and joined by commas, so that a page need not look
     # each contact's up; null for none.
-    Column("tag_ids", Text),
+    Column("tag_ids", TEXT),
     PrimaryKeyConstraint("site_id", "id"),
     UniqueConstraint("site_id", "email_key", name="contacts_email_once_in_a_site"),
-    Index(
-        "contacts_external_user_id_once_in_a_site",
-        "site_id",
-        "external_user_id",
-        unique=True,
-        sqlite_where=text("external_user_id IS NOT NULL"),
-    ),
     Index("contacts_by_name", "site_id", "name_key", "id"),
     # The default order of the contract: newest first, then id.
     Index("contacts_by_age", "site_id", text("created_at DESC"), "id"),
     Index("contacts_by_subscription", "site_id", "subscription", text("created_at DESC"), "id"),
+)
+
+Index(
+    "contacts_external_user_id_once_in_a_site",
+    contacts.c.site_id,
+    dialects.indexed_whole(contacts.c.external_user_id),
+    unique=True,
+    sqlite_where=text("external_user_id IS NOT NULL"),
+    postgresql_where=text("external_user_id IS NOT NULL"),
 )
 
 # The contacts whose texts the search index does not have yet, as they are; a search looks at all of them.
@@ -243,8 +245,8 @@ consent_events = _narrow_table(
     _required("event"),
     _required("cause"),
     _required("source"),
-    Column("wording", Text),
-    Column("ip_address", Text),
+    Column("wording", TEXT),
+    Column("ip_address", TEXT),
     _number("key_id"),
     _number("user_id"),
     _required("occurred_at"),
@@ -288,6 +290,6 @@ kept_answers = _narrow_table(
 # The next id of each kind that nobody has leased yet; see ids.py.
 id_leases = _narrow_table(
     "id_leases",
-    Column("kind", Text, primary_key=True),
+    Column("kind", TEXT, primary_key=True),
     _number("next_id"),
 )

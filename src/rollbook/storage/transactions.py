@@ -29,6 +29,11 @@ class Snapshot:
         self._memory = memory
         self.statements_run = 0
 
+    @property
+    def dialect_name(self) -> str:
+        """The name of the database's kind: sqlite or postgresql."""
+        return self._dialect.name
+
     def rows(self, statement: Statement, values: Mapping[str, Any] = NOTHING) -> list[Row]:
         """Run a statement and return all of its rows."""
         self.statements_run += 1

@@ -3,7 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
-from rollbook.storage.dialects import CREATE_SEARCH_INDEX, NARROW, STRICT, WHOLE
+from rollbook.storage import search_index
+from rollbook.storage.dialects import NARROW, STRICT, WHOLE
 
 revision = "0001"
 down_revision = None
@@ -166,7 +167,8 @@ def upgrade() -> None:
         **NARROW,
     )
     op.create_index("tokens_by_key", "tokens", ["key_id", "refresh_expires_at"], unique=False)
-    op.execute(CREATE_SEARCH_INDEX)
+    for statement in search_index.CREATE["sqlite"]:
+        op.execute(statement)
     for kind, first in FIRST_IDS.items():
         op.execute(
             sa.insert(sa.table("id_leases", sa.column("kind"), sa.column("next_id"))).values(

@@ -1,0 +1,158 @@
+"""The search index: which contacts have which tokens; each database has an index of its own kind.
+
+SQLite has a table of FTS5 whose words are ours: everything but the separator belongs to a token, whatever
+Unicode calls it. It is contentless, for the texts are in their own table, and without positions, for they
+are not needed. PostgreSQL has lists of tokens (`tsvector`) with an inverted index over them.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from sqlalchemy import Column, ColumnElement, Select, bindparam, column, delete, insert, table
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.types import Boolean
+
+from rollbook.storage.statements import InsertRows, Statement
+from rollbook.storage.transactions import Transaction
+
+# Between the tokens of a text; a gram that contains one is indexed with a space instead.
+SEPARATOR = "\x1f"
+
+CREATE = {
+    "sqlite": (
+        "CREATE VIRTUAL TABLE contact_search "
+        "USING fts5(grams, content='', contentless_delete=1, detail=none, "
+        "tokenize=\"unicode61 remove_diacritics 0 categories 'L* M* N* P* S* Z* C*' separators '\x1f'\")",
+    ),
+    "postgresql": (
+        "CREATE TABLE contact_search (site_id bigint NOT NULL, contact_id bigint NOT NULL, "
+        "grams tsvector NOT NULL, PRIMARY KEY (site_id, contact_id))",
+        "CREATE INDEX contact_search_by_gram ON contact_search USING gin (grams)",
+    ),
+}
+OPTIMIZE = "INSERT INTO contact_search(contact_search) VALUES ('optimize')"
+
+_sqlite = table("contact_search", column("rowid"), column("grams"))
+_postgresql = table("contact_search", column("site_id"), column("contact_id"), column("grams"))
+
+_add_on_sqlite = InsertRows(insert(_sqlite).prefix_with("OR REPLACE"), ["rowid", "grams"], only="sqlite")
+_add_on_postgresql = InsertRows(insert(_postgresql), ["site_id", "contact_id", "grams"], only="postgresql")
+_remove_on_sqlite = Statement(
+    delete(_sqlite).where(_sqlite.c.rowid == bindparam("contact_id")), only="sqlite"
+)
+_remove_on_postgresql = Statement(
+    delete(_postgresql).where(
+        _postgresql.c.site_id == bindparam("site_id"), _postgresql.c.contact_id == bindparam("contact_id")
+    ),
+    only="postgresql",
+)
+
+
+class Entry(NamedTuple):
+    """The tokens of a contact, joined by the separator."""
+
+    site_id: int
+    contact_id: int
+    tokens: str
+
+
+def put(transaction: Transaction, entries: Sequence[Entry]) -> None:
+    """Make contacts findable by these tokens alone."""
+    if transaction.dialect_name == "sqlite":
+        transaction.insert(_add_on_sqlite, [(each.contact_id, each.tokens) for each in entries])
+        return
+    for each in entries:
+        remove(transaction, each.site_id, each.contact_id)
+    rows = [(*each[:2], " ".join(map(_quoted, each.tokens.split(SEPARATOR)))) for each in entries]
+    transaction.insert(_add_on_postgresql, rows)
+
+
+def remove(transaction: Transaction, site_id: int, contact_id: int) -> None:
+    """Make a contact no longer findable."""
+    statement = _remove_on_sqlite if transaction.dialect_name == "sqlite" else _remove_on_postgresql
+    transaction.run(statement, {"site_id": site_id, "contact_id": contact_id})
+
+
+class Question(str):
+    """A question for tokens, in the words of SQLite; `for_postgresql` has them in those of PostgreSQL."""
+
+    of_sites: Sequence[tuple[Sequence[Sequence[Sequence[str]]], str]]
+    by_beginning: bool
+
+    def for_postgresql(self) -> str:
+        """Return the question as a `tsquery`."""
+        end = ":*" if self.by_beginning else ""
+        return _joined(self.of_sites, " & ", " | ", lambda token: _quoted(token) + end)
+
+
+def question(
+    of_sites: Sequence[tuple[Sequence[Sequence[Sequence[str]]], str]], by_beginning: bool
+) -> Question:
+    """Return the value for `has_tokens`.
+
+    Each site asks for words, a word being alternatives of tokens that must be there together, or for one
+    token instead of them all. `by_beginning` asks for tokens that begin so.
+    """
+    end = '"*' if by_beginning else '"'
+    made = Question(_joined(of_sites, " AND ", " OR ", lambda token: '"' + token.replace('"', '""') + end))
+    made.of_sites, made.by_beginning = of_sites, by_beginning
+    return made
+
+
+def _joined(of_sites: Any, and_: str, or_: str, quoted: Any) -> str:
+    def all_of(tokens: Sequence[str]) -> str:
+        return "(" + and_.join(map(quoted, tokens)) + ")"
+
+    return or_.join(
+        "(" + and_.join("(" + or_.join(map(all_of, word)) + ")" for word in words) + f"){or_}{quoted(mark)}"
+        for words, mark in of_sites
+    )
+
+
+def _quoted(token: str) -> str:
+    """Return a token as `tsvector` and `tsquery` read it."""
+    return "'" + token.replace("\\", "\\\\").replace("'", "''") + "'"
+
+
+class _HasTokens(ColumnElement[bool]):
+    """A contact has the tokens that a question asks for, or any where there is no question."""
+
+    inherit_cache = False
+    type = Boolean()
+
+    def __init__(self, contact_id: Column[Any], unindexed: Select[Any], asked: Any = None) -> None:
+        self.contact_id = contact_id
+        self.unindexed = unindexed
+        self.asked = asked
+
+
+@compiles(_HasTokens)
+def _has_tokens(element: _HasTokens, compiler: SQLCompiler, **kw: Any) -> str:
+    return _in_index(element, compiler, "rowid", "contact_search MATCH {}", kw)
+
+
+@compiles(_HasTokens, "postgresql")
+def _has_tokens_on_postgresql(element: _HasTokens, compiler: SQLCompiler, **kw: Any) -> str:
+    return _in_index(element, compiler, "contact_id", "grams @@ CAST({} AS tsquery)", kw)
+
+
+def _in_index(
+    element: _HasTokens, compiler: SQLCompiler, found: str, condition: str, kw: dict[str, Any]
+) -> str:
+    contact_id = compiler.process(element.contact_id, **kw)
+    matching = ""
+    if element.asked is not None:
+        matching = " WHERE " + condition.format(compiler.process(element.asked, **kw))
+    unindexed = compiler.process(element.unindexed, **kw)
+    return f"{contact_id} IN (SELECT {found} FROM contact_search{matching} UNION ALL {unindexed})"
+
+
+def has_tokens(contact_id: Column[Any], asked: Any, unindexed: Select[Any]) -> ColumnElement[bool]:
+    """Say that a contact has the tokens that a `question` asks for, or is among the `unindexed`."""
+    return _HasTokens(contact_id, unindexed, asked)
+
+
+def is_findable(contact_id: Column[Any], unindexed: Select[Any]) -> ColumnElement[bool]:
+    """Say that a contact is in the search index, or among the `unindexed`."""
+    return _HasTokens(contact_id, unindexed)
