@@ -69,7 +69,7 @@ def serve(settings: Settings) -> None:
     database = open_database(settings.database)
     try:
         bound = bind(settings.host, settings.port)
-        database.engine.create_file()
+        database.engine.prepare()
         database.engine.lock_for_server()
         observers += _metrics(settings, bound.getsockname()[1])
     except PortError as error:

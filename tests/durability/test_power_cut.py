@@ -115,7 +115,7 @@ class World:
 
     def checkpoint_often(self) -> None:
         with self.database.transaction() as transaction:
-            transaction._connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}").fetchall()
+            transaction._session.rows(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
 
     def create(self) -> None:
         email = f"person.{len(self.acknowledged)}@example.test"

@@ -54,7 +54,7 @@ class Application:
             self._rate_limit.admit(request, by_token=needs_bearer)
             caller = NOBODY
             if needs_bearer:
-                caller = bearer.caller(self._house.database, request)
+                caller = await bearer.caller(self._house.database, request)
             body = await request.body(self._max_body_bytes)
             if route is None:
                 raise refuse(Refusal.NOT_FOUND)

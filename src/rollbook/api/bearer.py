@@ -9,14 +9,14 @@ from rollbook.register.tokens import caller_of
 from rollbook.storage.database import Database
 
 
-def caller(database: Database, request: Request) -> Caller:
+async def caller(database: Database, request: Request) -> Caller:
     """Return the caller of a request as of the last commit; raise Refused for no token or a bad one."""
     header = request.header(b"authorization")
     scheme, _, token = (header or b"").partition(b" ")
     token = token.strip()
     if scheme.lower() != b"bearer" or not token:
         raise refuse(Refusal.TOKEN_MISSING)
-    found = database.remembered(caller_of, token.decode("latin-1"))
+    found = await database.remembered(caller_of, token.decode("latin-1"))
     if found is None or found.expires <= time.time():
         raise refuse(Refusal.TOKEN_INVALID)
     return found

@@ -63,9 +63,9 @@ async def show(call: Call) -> Answer:
     """Answer one resource; one that the caller may not see is answered like an unknown id."""
     resource, query = call.of, query_of(call, call.of)
     asked = OneAsked(resource, call.id, query.include, call.caller.sites, call.house.catalogue)
-    found = call.house.database.glance(one, asked, several=bool(query.include))
+    found = await call.house.database.glance(one, asked, several=bool(query.include))
     if found is None:
-        raise glance(call, lambda snapshot: missing(snapshot, resource, call.caller, call.id))
+        raise await glance(call, lambda snapshot: missing(snapshot, resource, call.caller, call.id))
     require_views(call, query)
     record = found.records[0]
     whole = body = document_of(call, resource, record)
@@ -85,7 +85,7 @@ async def change(call: Call) -> Answer:
     if resource.change is None:
         raise refuse(Refusal.NOT_FOUND)
     if_match = entity_tags.if_match(call, resource)
-    item = glance(
+    item = await glance(
         call, lambda snapshot: changed_item(snapshot, resource, call.caller, call.id, draft, if_match)
     )
     if item.problems:
@@ -99,7 +99,9 @@ async def remove(call: Call) -> Answer:
     if resource.removal is None:
         raise refuse(Refusal.NOT_FOUND)
     if_match = entity_tags.if_match(call, resource)
-    found = glance(call, lambda snapshot: removed_item(snapshot, resource, call.caller, call.id, if_match))
+    found = await glance(
+        call, lambda snapshot: removed_item(snapshot, resource, call.caller, call.id, if_match)
+    )
     return await write(call, resource.removal.remove_many, found, lambda _nothing: json_answer(200, NO_DATA))
 
 
@@ -110,9 +112,10 @@ async def answer_page(call: Call, resource: Resource, query: Query, path: str = 
     """Answer the page of a collection that a query asks for; `path` is where it is, below the API's URL."""
     asked = PageAsked(resource, query, call.caller.sites, call.house.catalogue)
     database = call.house.database
-    collection = (
-        database.glance(page, asked, several=True) if is_short(asked) else await database.read(page, asked)
-    )
+    if is_short(asked):
+        collection = await database.glance(page, asked, several=True)
+    else:
+        collection = await database.read(page, asked)
     document = collection_document(
         resource.type,
         collection,
@@ -178,9 +181,9 @@ def url_of(call: Call, resource: Resource, record: Record) -> str:
     return f"{call.house.api_url}/{resource.type.name}/{record.id}"
 
 
-def glance(call: Call, look: Callable[[Snapshot], Any]) -> Any:
+async def glance(call: Call, look: Callable[[Snapshot], Any]) -> Any:
     """Look the few things up that a request needs before it writes."""
-    return call.house.database.glance(lambda snapshot, _none: look(snapshot), None, several=True)
+    return await call.house.database.glance(lambda snapshot, _none: look(snapshot), None, several=True)
 
 
 def _included(call: Call, query: Query, collection: Collection) -> Sequence[dict[str, object]] | None:

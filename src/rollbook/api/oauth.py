@@ -77,7 +77,7 @@ async def _by_password(call: Call, desk: "PasswordDesk", given: dict[str, str]) 
     if not (username and password):
         return _error(PARAMETERS_MISSING)
     database = call.house.database
-    user = database.glance(users.with_email, username)
+    user = await database.glance(users.with_email, username)
     if not await desk.fits(user and user.password_hash, password) or user is None:
         return _error(WRONG_PASSWORD)
     try:

@@ -31,9 +31,9 @@ MOST_ITEMS = 1_000
 
 async def show_tags(call: Call) -> Answer:
     """Answer the linkage of a contact's tags, whole; it is not paged."""
-    found = _found(call)
+    found = await _found(call)
     call.caller.require(contacts.VIEW)
-    ids = glance(call, lambda snapshot: tags.of_contact(snapshot, found.site_id, found.id))
+    ids = await glance(call, lambda snapshot: tags.of_contact(snapshot, found.site_id, found.id))
     return _linkage(call, ids)
 
 
@@ -48,7 +48,7 @@ def write_tags(verb: Verb) -> Callable[[Call], Any]:
             found = _find(snapshot, call)._replace(if_match=if_match)
             return Tagging(found, verb, tags.ids_of_known(snapshot, found.site_id, sent))
 
-        tagging_asked = glance(call, look)
+        tagging_asked = await glance(call, look)
         call.caller.require(contacts.EDIT)
         return await write(call, tagging.write_many, tagging_asked, lambda ids: _linkage(call, ids))
 
@@ -58,7 +58,7 @@ def write_tags(verb: Verb) -> Callable[[Call], Any]:
 async def list_consent_events(call: Call) -> Answer:
     """Answer a page of a contact's ledger, oldest first."""
     query = query_of(call, consent.RESOURCE)
-    found = _found(call)
+    found = await _found(call)
     call.caller.require(contacts.VIEW)
     own = [each for each in query.filters if each[0] != "contact_id"]
     query = query._replace(filters=(*own, ("contact_id", (str(found.id),))))
@@ -76,7 +76,7 @@ async def merge(call: Call) -> Answer:
             raise refuse(Refusal.NOT_FOUND)
         return merging.Merge(found, int(other))
 
-    merge_asked = glance(call, look)
+    merge_asked = await glance(call, look)
     for permission in merging.PERMISSIONS:
         call.caller.require(permission)
     if merge_asked.survivor.id == merge_asked.other_id:
@@ -88,7 +88,7 @@ async def merge(call: Call) -> Answer:
 
 async def export(call: Call) -> Answer:
     """Answer all that is held about a person in one document."""
-    found = _found(call)
+    found = await _found(call)
     for permission in erasure.EXPORT_PERMISSIONS:
         call.caller.require(permission)
     catalogue, api_url = call.house.catalogue, call.house.api_url
@@ -108,7 +108,7 @@ async def export(call: Call) -> Answer:
 
 async def erase(call: Call) -> Answer:
     """Erase a person from the register; `finish_erasures` follows before this is answered."""
-    found = _found(call)
+    found = await _found(call)
     for permission in erasure.ERASE_PERMISSIONS:
         call.caller.require(permission)
     return await write(call, erasure.erase_many, found, lambda _nothing: json_answer(200, NO_DATA))
@@ -213,8 +213,8 @@ def _batch_document(call: Call, answers: list[Outcome | Refused]) -> dict[str, A
     return {"data": list(once.values()), "meta": {**counts, "results": results}}
 
 
-def _found(call: Call) -> Found:
-    found: Found = glance(call, lambda snapshot: _find(snapshot, call))
+async def _found(call: Call) -> Found:
+    found: Found = await glance(call, lambda snapshot: _find(snapshot, call))
     return found
 
 

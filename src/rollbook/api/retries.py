@@ -34,7 +34,7 @@ async def once(call: Call, handle: Handle) -> Answer:
         raise refuse(Refusal.RETRY_RUNNING)
     running.add((retry.key_id, retry.key))
     try:
-        kept = call.house.database.glance(kept_answers.find, (retry.key_id, retry.key))
+        kept = await call.house.database.glance(kept_answers.find, (retry.key_id, retry.key))
         if kept is None:
             answer = await handle(call._replace(retry=retry))
             return answer

@@ -55,7 +55,7 @@ async def livez(_call: Call) -> Answer:
 async def readyz(call: Call) -> Answer:
     """Answer whether the database answers and has the schema of this program."""
     try:
-        call.house.database.ready()
+        await call.house.database.ready()
     except StorageError as error:
         return json_answer(503, {"status": "unready", "reason": str(error)}, PLAIN_JSON)
     return json_answer(200, {"status": "ready"}, PLAIN_JSON)

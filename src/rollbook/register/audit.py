@@ -8,9 +8,9 @@ from rollbook.jsonapi.reading import read_id
 from rollbook.jsonapi.resource import Attribute, Filter, Kind, Record, Relationship, ResourceType
 from rollbook.register.callers import Caller
 from rollbook.register.resource import SITE_FILTER, Resource, each_by
-from rollbook.storage.statements import InsertRows
+from rollbook.storage.statements import InsertRows, Row
 from rollbook.storage.tables import audit_events as table
-from rollbook.storage.transactions import Row, Transaction
+from rollbook.storage.transactions import Transaction
 
 VIEW = "view:audit_events"
 

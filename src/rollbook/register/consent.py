@@ -11,9 +11,9 @@ from rollbook.jsonapi.resource import Attribute, Filter, Kind, Record, Relations
 from rollbook.register.audit import ids_asked
 from rollbook.register.callers import Caller
 from rollbook.register.resource import SITE_FILTER, Resource, each_by
-from rollbook.storage.statements import InsertRows
+from rollbook.storage.statements import InsertRows, Row
 from rollbook.storage.tables import consent_events as table
-from rollbook.storage.transactions import Row, Transaction
+from rollbook.storage.transactions import Transaction
 
 SUBSCRIBED = "subscribed"
 UNSUBSCRIBED = "unsubscribed"

@@ -16,8 +16,9 @@ from rollbook.jsonapi.resource import (
 from rollbook.register import audience, custom_fields, text
 from rollbook.register.consent import Subscription
 from rollbook.register.custom_fields import PREFIX
+from rollbook.storage.statements import Row
 from rollbook.storage.tables import contacts as table
-from rollbook.storage.transactions import Row, Snapshot
+from rollbook.storage.transactions import Snapshot
 
 
 def _optional(name: str, description: str = "", example: str | None = None) -> Attribute:

@@ -198,11 +198,13 @@ def create_many(transaction: Transaction, items: list[NewContact]) -> list[Recor
         transaction, TYPE.name, "create", [(new.site_id, each, new.caller) for each, new in made], moment
     )
     _count(transaction, [(new.site_id, 1, int(new.subscribed), int(not new.subscribed)) for _, new in made])
-    return [
-        stored.get(each)
-        or Refused(*_taken(transaction, new.caller, new.site_id, new.keys.email_key, NOBODY_ELSE))
-        for each, new in zip(ids, items, strict=True)
-    ]
+    return [stored.get(each) or _refused(transaction, new) for each, new in zip(ids, items, strict=True)]
+
+
+def _refused(snapshot: Snapshot, new: NewContact) -> Refused:
+    """Return the refusal of an e-mail that was in the way; whose it was may be gone by now."""
+    taken = _taken(snapshot, new.caller, new.site_id, new.keys.email_key, NOBODY_ELSE)
+    return Refused(*(taken or [Problem(Refusal.TAKEN, "email", place=EMAIL_PLACE)]))
 
 
 def check_linkage(snapshot: Snapshot, found: Found, draft: Draft) -> None:
@@ -248,11 +250,13 @@ def all_problems_of_change(snapshot: Snapshot, change: ContactChange) -> list[Pr
 
 def change_many(transaction: Transaction, items: list[ContactChange]) -> list[Record | Refused]:
     """Change contacts, each with its ledger, its tokens and its audit row, or refuse."""
+    transaction.lock_sites(change.found.site_id for change in items)
     return [_change(transaction, change) for change in items]
 
 
 def remove_many(transaction: Transaction, items: list[Found]) -> list[Refused | None]:
     """Delete contacts with everything that belongs to them; their e-mails are free at once."""
+    transaction.lock_sites(found.site_id for found in items)
     return [_remove(transaction, found) for found in items]
 
 

@@ -23,9 +23,9 @@ from rollbook.register.resource import (
     stored,
 )
 from rollbook.storage import dialects
-from rollbook.storage.statements import InsertRows, Statement
+from rollbook.storage.statements import InsertRows, Row, Statement
 from rollbook.storage.tables import custom_fields as table
-from rollbook.storage.transactions import Row, Snapshot, Transaction
+from rollbook.storage.transactions import Snapshot, Transaction
 
 VIEW = "view:custom_fields"
 EDIT = "edit:custom_fields"
@@ -198,6 +198,7 @@ def all_problems(snapshot: Snapshot, new: NewField) -> list[Problem]:
 
 def create_many(transaction: Transaction, items: list[NewField]) -> list[Record | Refused]:
     """Store custom fields, or refuse the handle of one that is there."""
+    transaction.lock_sites(new.site_id for new in items)
     return [_create(transaction, new) for new in items]
 
 
@@ -215,6 +216,7 @@ def all_problems_of_change(_snapshot: Snapshot, change: FieldChange) -> list[Pro
 
 def change_many(transaction: Transaction, items: list[FieldChange]) -> list[Record | Refused]:
     """Change custom fields; what their contacts answer follows at once."""
+    transaction.lock_sites(change.found.site_id for change in items)
     return [_change(transaction, change) for change in items]
 
 

@@ -42,6 +42,7 @@ def erase_many(transaction: Transaction, items: list[Found]) -> list[Refused | N
 
     What the deleted rows leave in the file's free places is gone after `Database.scrub`.
     """
+    transaction.lock_sites(found.site_id for found in items)
     return [_erase(transaction, found) for found in items]
 
 

@@ -60,6 +60,7 @@ follow_survivor = Statement(
 
 def merge_many(transaction: Transaction, items: list[Merge]) -> list[Record | Refused]:
     """Dissolve contacts in others of their sites, by the rule that the documentation states."""
+    transaction.lock_sites(each.survivor.site_id for each in items)
     return [_merge(transaction, each) for each in items]
 
 

@@ -22,10 +22,10 @@ from rollbook.register.resource import (
     missing,
     stored,
 )
-from rollbook.storage.statements import InsertRows, Statement
+from rollbook.storage.statements import InsertRows, Row, Statement
 from rollbook.storage.tables import contact_notes as table
 from rollbook.storage.tables import contacts
-from rollbook.storage.transactions import Row, Snapshot, Transaction
+from rollbook.storage.transactions import Snapshot, Transaction
 
 VIEW = "view:contact_notes"
 EDIT = "edit:contact_notes"
@@ -138,11 +138,13 @@ def all_problems_of_change(_snapshot: Snapshot, change: NoteChange) -> list[Prob
 
 def change_many(transaction: Transaction, items: list[NoteChange]) -> list[Record | Refused]:
     """Change the bodies of notes."""
+    transaction.lock_sites(change.found.site_id for change in items)
     return [_change(transaction, change) for change in items]
 
 
 def remove_many(transaction: Transaction, items: list[Found]) -> list[Refused | None]:
     """Delete notes."""
+    transaction.lock_sites(found.site_id for found in items)
     return [_remove(transaction, found) for found in items]
 
 

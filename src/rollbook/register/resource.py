@@ -16,8 +16,8 @@ from rollbook.jsonapi.resource import Attribute, Filter, Record, ResourceType
 from rollbook.jsonapi.writing import Collection
 from rollbook.register.callers import Caller
 from rollbook.storage import dialects
-from rollbook.storage.statements import Statement
-from rollbook.storage.transactions import Row, Snapshot, Transaction
+from rollbook.storage.statements import Row, Statement
+from rollbook.storage.transactions import Snapshot, Transaction
 
 MOST_SHAPES = 512
 # Keys that see more sites share their statements, however many they see.

@@ -207,6 +207,7 @@ def all_problems_of_change(snapshot: Snapshot, change: SiteChange) -> list[Probl
 
 def change_many(transaction: Transaction, items: list[SiteChange]) -> list[Record | Refused]:
     """Change sites, or refuse a taken subdomain."""
+    transaction.lock_sites(change.found.site_id for change in items)
     return [_change(transaction, change) for change in items]
 
 

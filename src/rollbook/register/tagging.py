@@ -28,6 +28,7 @@ class Tagging(NamedTuple):
 
 def write_many(transaction: Transaction, items: list[Tagging]) -> list[list[int] | Refused]:
     """Add, remove or replace tags; return all tags of each contact, ascending."""
+    transaction.lock_sites(each.found.site_id for each in items)
     return [_write(transaction, each) for each in items]
 
 

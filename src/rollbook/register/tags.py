@@ -23,11 +23,11 @@ from rollbook.register.resource import (
     stored,
 )
 from rollbook.storage import dialects
-from rollbook.storage.statements import InsertRows, Statement
+from rollbook.storage.statements import InsertRows, Row, Statement
 from rollbook.storage.tables import contact_taggings as taggings
 from rollbook.storage.tables import contact_tags as table
 from rollbook.storage.tables import contacts
-from rollbook.storage.transactions import Row, Snapshot, Transaction
+from rollbook.storage.transactions import Snapshot, Transaction
 
 VIEW = "view:contact_tags"
 EDIT = "edit:contact_tags"
@@ -172,10 +172,13 @@ def create_many(transaction: Transaction, items: list[NewTag]) -> list[Record | 
     made = {row[0]: _record(row) for row in rows}
     done = [(new.site_id, each, new.caller) for each, new in zip(ids, items, strict=True) if each in made]
     audit.record(transaction, TYPE.name, "create", done, moment)
-    return [
-        made.get(each) or Refused(*_taken(transaction, new.caller, new.site_id, new.name, 0))
-        for each, new in zip(ids, items, strict=True)
-    ]
+    return [made.get(each) or _refused(transaction, new) for each, new in zip(ids, items, strict=True)]
+
+
+def _refused(snapshot: Snapshot, new: NewTag) -> Refused:
+    """Return the refusal of a name that was in the way; whose it was may be gone by now."""
+    taken = _taken(snapshot, new.caller, new.site_id, new.name, 0)
+    return Refused(*(taken or [Problem(Refusal.TAKEN, "name", place=NAME_PLACE)]))
 
 
 def prepare_change(found: Found, draft: Draft) -> TagChange:
@@ -195,11 +198,13 @@ def all_problems_of_change(snapshot: Snapshot, change: TagChange) -> list[Proble
 
 def change_many(transaction: Transaction, items: list[TagChange]) -> list[Record | Refused]:
     """Change tags, or refuse the name of another."""
+    transaction.lock_sites(change.found.site_id for change in items)
     return [_change(transaction, change) for change in items]
 
 
 def remove_many(transaction: Transaction, items: list[Found]) -> list[Refused | None]:
     """Delete tags, and take them from their contacts."""
+    transaction.lock_sites(found.site_id for found in items)
     return [_remove(transaction, found) for found in items]
 
 

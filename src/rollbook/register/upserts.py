@@ -87,6 +87,7 @@ def read(
 
 def do_many(transaction: Transaction, items: list[Upsert]) -> list[Outcome | Refused]:
     """Do upserts, each by itself; of several with one e-mail, the first makes the contact."""
+    transaction.lock_sites(item.new.site_id for item in items)
     outcomes: dict[int, Outcome | Refused] = {}
     for at, item in enumerate(items):
         refused = _refusal(transaction, item)

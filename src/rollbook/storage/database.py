@@ -2,22 +2,20 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any, TypeVar
 
+from rollbook.storage.engines import Engine, Session
 from rollbook.storage.faults import SchemaMismatch, StorageError, Unavailable
 from rollbook.storage.ids import Allotter
-from rollbook.storage.sqlite import CommitWatch, SQLite
-from rollbook.storage.statements import Connection
 from rollbook.storage.tables import REVISIONS
 from rollbook.storage.transactions import Snapshot, Transaction
 from rollbook.storage.workers import Job, Outcome, Queue, Worker
 
-READERS = 2
 MOST_WRITES_TOGETHER = 64
-MOST_READS_TOGETHER = 8
 MOST_REMEMBERED = 10_000
 # A search looks at each contact that its index does not have yet, about a microsecond for each.
 MOST_OWED = 1_024
@@ -30,33 +28,40 @@ def open_database(url: str) -> "Database":
     """Return the database that a URL names; raise StorageError for a URL that names none.
 
     `sqlite:///rollbook.db` is a file relative to the working directory, `sqlite:////srv/rollbook.db` an
-    absolute one.
+    absolute one; `postgresql://user:password@host/name` is what libpq makes of it.
     """
     scheme, _, path = url.partition(":///")
+    # Each engine's libraries are loaded where it is used, and nowhere else.
     if scheme == "sqlite" and path:
+        from rollbook.storage.sqlite import SQLite  # noqa: PLC0415
+
         return Database(SQLite(Path(path)))
+    if url.startswith(("postgresql://", "postgres://")):
+        from rollbook.storage.postgresql import PostgreSQL  # noqa: PLC0415
+
+        return Database(PostgreSQL(url))
     raise StorageError(
         f"The database URL, which begins with {scheme.partition(':')[0]!r}, is not understood. Set "
-        "ROLLBOOK_DATABASE to sqlite:///<path>, for example sqlite:///rollbook.db."
+        "ROLLBOOK_DATABASE to sqlite:///<path>, for example sqlite:///rollbook.db, or to "
+        "postgresql://<user>:<password>@<host>/<database>."
     )
 
 
 class Database:
     """The register's database, for one thread at a time with `snapshot` and `transaction`, or, once
-    `start` was called, for an event loop with `read`, `write` and `remembered`.
+    `start` was called, for an event loop with `read`, `glance`, `remembered` and `write`.
     """
 
-    def __init__(self, engine: SQLite) -> None:
+    def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self._ids = Allotter()
-        self._writer: Connection | None = None
-        self._glancer: Connection | None = None
-        self._readers: list[Connection] = []
+        self._writer: Session | None = None
+        self._glancer: Session | None = None
+        self._readers: list[Session] = []
         self._workers: list[Worker] = []
         self._writes: Queue | None = None
         self._reads: Queue | None = None
         self._memory: dict[tuple[Any, Any], Any] = {}
-        self._watch: CommitWatch | None = None
         self._upkeep: Callable[[Transaction], int] | None = None
         self._owed = 0
 
@@ -64,75 +69,75 @@ class Database:
 
     def revision(self) -> str | None:
         """Return the revision of the schema, or None for an empty database; raise where it is newer."""
-        try:
-            found = self.engine.revision(self._connection())
-        except Exception as error:
-            raise self.engine.explained(error) from error
+        with self._explaining():
+            found = self.engine.revision(self._session())
         if found is not None and found not in REVISIONS:
             raise SchemaMismatch(
-                f"The database {self.engine.path} has the schema {found}, which is newer than this program "
-                f"(it knows up to {REVISIONS[-1]}). Install the Rollbook that made it, or a newer one."
+                f"The database has the schema {found}, which is newer than this program (it knows up to "
+                f"{REVISIONS[-1]}). Install the Rollbook that made it, or a newer one."
             )
         return found
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[Transaction]:
         """Open a transaction that is committed at the end of the block, or rolled back by an exception."""
-        connection = self._connection()
-        try:
-            connection.execute("BEGIN IMMEDIATE")
-        except Exception as error:
-            raise self.engine.explained(error) from error
-        try:
-            yield Transaction(connection, self.engine.dialect, self._ids)
-            self._commit(connection)
-        except BaseException as error:
-            self._roll_back(connection)
-            if isinstance(error, Exception):
-                raise self.engine.explained(error) from error
-            raise
+        session = self._session()
+        with self._explaining():
+            session.begin()
+            transaction = Transaction(session, self.engine.dialect, self._ids)
+            try:
+                yield transaction
+                session.commit(transaction.changed)
+            except BaseException:
+                self._roll_back(session)
+                raise
         self._ids.committed()
 
     @contextlib.contextmanager
     def snapshot(self) -> Iterator[Snapshot]:
         """Open a consistent state of the register for reading."""
-        connection = self._connection()
-        try:
-            connection.execute("BEGIN")
+        session = self._session()
+        with self._explaining():
+            session.begin_reading()
             try:
-                yield Snapshot(connection, self.engine.dialect)
+                yield Snapshot(session, self.engine.dialect)
             finally:
-                connection.execute("ROLLBACK")
-        except Exception as error:
-            raise self.engine.explained(error) from error
+                session.roll_back()
 
-    def _connection(self) -> Connection:
+    @contextlib.contextmanager
+    def _explaining(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            explained = self.engine.explained(error)
+            if explained is error:
+                raise
+            raise explained from error
+
+    def _session(self) -> Session:
         if self._writer is None:
-            self.engine.create_file()
+            self.engine.prepare()
             self._writer = self.engine.open_writer()
         return self._writer
 
     def faults(self) -> list[str]:
         """Return what the engine's own checks find wrong; empty when all is well."""
-        try:
-            return self.engine.faults(self._connection())
-        except Exception as error:
-            raise self.engine.explained(error) from error
+        with self._explaining():
+            return self.engine.faults(self._session())
 
     def close(self) -> None:
         """Close what `snapshot` and `transaction` used, and let go of the server's lock."""
-        for connection in (self._glancer, *self._readers):
-            if connection is not None:
-                connection.close()
-        if self._writer is not None:
-            with contextlib.suppress(Exception):
-                self.engine.checkpoint(self._writer)
-            self._writer.close()
-        if self._watch is not None:
-            self._watch.close()
-        self._writer = self._glancer = self._watch = None
+        for session in (self._glancer, *self._readers, self._writer):
+            if session is not None:
+                session.close()
+        self._writer = self._glancer = None
         self._readers = []
-        self.engine.unlock()
+        self.engine.close()
+
+    def scrub_now(self) -> None:
+        """Have nothing left of what was deleted, as far as the database can do that."""
+        with self._explaining():
+            self.engine.scrub(self._session())
 
     # For an event loop: the servers.
 
@@ -143,36 +148,39 @@ class Database:
         moments, and whenever too much is owed.
         """
         self._upkeep = upkeep
-        connection = self._connection()
-        self._glancer = self.engine.open_reader()
-        self._watch = self.engine.watch_commits()
+        writer = self._session()
+        if self.engine.is_near:
+            self._glancer = self.engine.open_reader()
         self._writes, self._reads = Queue(max_waiting), Queue(max_waiting)
         self._workers.append(
             Worker(
                 "writer",
                 self._writes,
                 MOST_WRITES_TOGETHER,
-                lambda jobs: self._write_and_pay(connection, jobs),
-                lambda: self._pay(connection),
+                lambda jobs: self._write_and_pay(writer, jobs),
+                lambda: self._pay(writer),
             )
         )
-        for number in range(READERS):
+        for number in range(self.engine.readers):
             self._start_reader(f"reader-{number}", self._reads)
         for worker in self._workers:
             worker.start()
 
     def _start_reader(self, name: str, jobs: Queue) -> None:
-        connection = self.engine.open_reader()
-        self._readers.append(connection)
+        session = self.engine.open_reader()
+        self._readers.append(session)
+        memory: dict[tuple[Any, Any], Any] = {}
         self._workers.append(
-            Worker(name, jobs, MOST_READS_TOGETHER, lambda taken: self._read(connection, taken))
+            Worker(
+                name, jobs, self.engine.most_reads_together, lambda taken: self._read(session, memory, taken)
+            )
         )
 
     async def stop(self) -> None:
         """Finish what waits, checkpoint, and close; what comes later is refused."""
         if self._writes is not None and self._reads is not None:
             self._writes.close(1)
-            self._reads.close(READERS)
+            self._reads.close(self.engine.readers)
             for worker in self._workers:
                 await asyncio.to_thread(worker.join)
             self._writes = self._reads = None
@@ -186,8 +194,9 @@ class Database:
         """Do an operation on an item, committed before this returns.
 
         The operation takes a list, for items that wait together are done together: it answers for each
-        with a value or with the exception that this call shall raise. Raises Unavailable where the
-        database cannot do it now; then nothing of it was kept.
+        with a value or with the exception that this call shall raise. It may be done again from the start
+        where the database undid it. Raises Unavailable where the database cannot do it now; then nothing
+        of it was kept, unless the database went away before it told the outcome.
         """
         if self._writes is None:
             raise Unavailable("The database is not started.")
@@ -195,17 +204,10 @@ class Database:
         return outcome
 
     async def scrub(self) -> None:
-        """Rewrite the database so that nothing of what was deleted is left in its files."""
+        """Have nothing left of what was deleted, as far as the database can do that."""
         if self._writes is None:
             raise Unavailable("The database is not started.")
         await self._writes.submit(_scrub, None)
-
-    def scrub_now(self) -> None:
-        """Do the same for one thread."""
-        try:
-            self.engine.scrub(self._connection())
-        except Exception as error:
-            raise self.engine.explained(error) from error
 
     async def read(self, operation: Callable[[Snapshot, In], Out], item: In) -> Out:
         """Do an operation on a consistent state that has everything that was answered before."""
@@ -214,110 +216,115 @@ class Database:
         outcome: Out = await self._reads.submit(operation, item)
         return outcome
 
-    def remembered(self, operation: Callable[[Snapshot, In], Out | None], item: In) -> Out | None:
-        """Do a `glance`, and remember its value until anybody, another process included, commits anything;
-        None is not remembered.
+    async def remembered(self, operation: Callable[[Snapshot, In], Out | None], item: In) -> Out | None:
+        """Do a `glance`, and remember its value until anybody, another process included, commits what may
+        change it; None is not remembered.
         """
-        if self._watch is None:
-            raise Unavailable("The database is not started.")
-        if self._watch.has_changed() or len(self._memory) > MOST_REMEMBERED:
+        if self._glancer is None:
+            return await self.read(_remember, (operation, item))
+        if not self._glancer.is_current or len(self._memory) > MOST_REMEMBERED:
             self._memory.clear()
         known: Out | None = self._memory.get((operation, item))
         if known is None:
-            known = self.glance(operation, item, several=True)
+            known = await self.glance(operation, item, several=True)
             if known is not None:
                 self._memory[operation, item] = known
         return known
 
-    def glance(self, operation: Callable[[Snapshot, In], Out], item: In, *, several: bool = False) -> Out:
-        """Do a read of a few index look-ups at once, on the caller's thread: a change of threads costs
-        more than they do. Whatever may scan belongs to `read`. `several` statements see one state.
+    async def glance(
+        self, operation: Callable[[Snapshot, In], Out], item: In, *, several: bool = False
+    ) -> Out:
+        """Do a read of a few index look-ups at once, on the caller's thread where the database is near:
+        a change of threads costs more than they do. Whatever may scan belongs to `read`. `several`
+        statements see one state.
         """
-        connection = self._glancer
-        if connection is None:
-            raise Unavailable("The database is not started.")
-        try:
+        session = self._glancer
+        if session is None:
+            return await self.read(operation, item)
+        with self._explaining():
             if not several:
-                return operation(Snapshot(connection, self.engine.dialect, self._memory), item)
-            connection.execute("BEGIN")
+                return operation(Snapshot(session, self.engine.dialect, self._memory), item)
+            session.begin_reading()
             try:
-                return operation(Snapshot(connection, self.engine.dialect, self._memory), item)
+                return operation(Snapshot(session, self.engine.dialect, self._memory), item)
             finally:
-                connection.execute("COMMIT")
-        except Exception as error:
-            raise self.engine.explained(error) from error
+                session.commit()
 
-    def ready(self) -> None:
+    async def ready(self) -> None:
         """Raise StorageError unless the database answers and its schema is the program's."""
-        connection = self._glancer
-        if connection is None:
-            raise Unavailable("The database is not started.")
-        try:
-            found = self.engine.revision(connection)
-        except Exception as error:
-            raise self.engine.explained(error) from error
+        found = await self.glance(lambda snapshot, _none: self.engine.revision(snapshot._session), None)
         if found != REVISIONS[-1]:
             raise SchemaMismatch(f"The schema is {found}, but this program needs {REVISIONS[-1]}.")
 
     # On the threads.
 
-    def _write(self, connection: Connection, jobs: list[Job]) -> Sequence[Outcome]:
+    def _write(self, session: Session, jobs: list[Job]) -> Sequence[Outcome]:
         """Do the jobs in one transaction; where one breaks it, each in its own."""
         for at, job in enumerate(jobs):
             if job.operation is _scrub:
                 # It cannot be a part of a transaction.
-                before = self._write(connection, jobs[:at]) if at else []
-                return [*before, self._scrubbed(connection), *self._write(connection, jobs[at + 1 :])]
+                before = self._write(session, jobs[:at]) if at else []
+                return [*before, self._scrubbed(session), *self._write(session, jobs[at + 1 :])]
         if not jobs:
             return []
         try:
-            connection.execute("BEGIN IMMEDIATE")
+            return self._committed(session, lambda transaction: self._operate(transaction, jobs))
         except Exception as error:
-            return [self.engine.explained(error)] * len(jobs)
-        transaction = Transaction(connection, self.engine.dialect, self._ids)
-        try:
-            outcomes = self._operate(transaction, jobs)
-        except Exception as error:
-            self._roll_back(connection)
-            if len(jobs) == 1:
-                return [self.engine.explained(error)]
-            # Which one it was is not known, and the others must not suffer for it.
-            return [outcome for job in jobs for outcome in self._write(connection, [job])]
-        try:
-            self._commit(connection)
-        except Exception as error:
-            self._roll_back(connection)
-            return [self.engine.explained(error)] * len(jobs)
+            explained = self.engine.explained(error)
+            if len(jobs) == 1 or isinstance(explained, Unavailable):
+                return [explained] * len(jobs)
+        # Which one it was is not known, and the others must not suffer for it.
+        return [outcome for job in jobs for outcome in self._write(session, [job])]
+
+    def _committed(self, session: Session, work: Callable[[Transaction], Out]) -> Out:
+        """Do work in a transaction and return its outcome, committed; again where that may help.
+
+        A lost connection leaves open whether a COMMIT took place; the session of the next attempt finds
+        out, and then what was done stands as it was answered.
+        """
+        pauses = iter(self.engine.pauses())
+        done: list[Out] = []
+        again = False
+        while True:
+            try:
+                if not session.begin(again):
+                    return done[-1]
+                transaction = Transaction(session, self.engine.dialect, self._ids)
+                done.append(work(transaction))
+                session.commit(transaction.changed)
+                break
+            except Exception as error:
+                self._roll_back(session)
+                pause = next(pauses, None) if self.engine.may_pass(error) else None
+                if pause is None:
+                    raise
+                time.sleep(pause)
+                again = True
         self._ids.committed()
         self._owed += transaction.owed
-        return outcomes
+        return done[-1]
 
-    def _write_and_pay(self, connection: Connection, jobs: list[Job]) -> Sequence[Outcome]:
+    def _write_and_pay(self, session: Session, jobs: list[Job]) -> Sequence[Outcome]:
         """Do the jobs, after a part of what is owed where that is too much."""
-        while self._owed > MOST_OWED and self._pay(connection):
+        while self._owed > MOST_OWED and self._pay(session):
             continue
-        return self._write(connection, jobs)
+        return self._write(session, jobs)
 
-    def _pay(self, connection: Connection) -> bool:
+    def _pay(self, session: Session) -> bool:
         """Do a part of what is owed; say whether more of it is left."""
         if self._upkeep is None:
             return False
-        transaction = Transaction(connection, self.engine.dialect, self._ids)
         try:
-            connection.execute("BEGIN IMMEDIATE")
-            done = self._upkeep(transaction)
-            self._commit(connection)
+            done = self._committed(session, self._upkeep)
         except Exception:
             # It stays owed, and searches look at what it is about; the next commit tries again.
-            self._roll_back(connection)
             return False
-        self._ids.committed()
         self._owed = max(0, self._owed - done) if done else 0
         return done > 0
 
-    def _scrubbed(self, connection: Connection) -> Outcome:
+    def _scrubbed(self, session: Session) -> Outcome:
         try:
-            self.engine.scrub(connection)
+            self.engine.scrub(session)
         except Exception as error:  # it is the outcome, raised where it is awaited
             return self.engine.explained(error)
         return None
@@ -333,30 +340,40 @@ class Database:
             outcomes.extend(answers)
         return outcomes
 
-    def _read(self, connection: Connection, jobs: list[Job]) -> Sequence[Outcome]:
-        """Do the jobs on one snapshot; it begins after each of them was asked for."""
+    def _read(
+        self, session: Session, memory: dict[tuple[Any, Any], Any], jobs: list[Job]
+    ) -> Sequence[Outcome]:
+        """Do the jobs on one snapshot, which begins after each of them was asked for.
+
+        One that raises ends it, for its transaction may be broken; the rest go on with a new one.
+        """
+        pauses = iter(self.engine.pauses())
         outcomes: list[Outcome] = []
-        try:
-            connection.execute("BEGIN")
-            for job in jobs:
-                try:
-                    outcomes.append(job.operation(Snapshot(connection, self.engine.dialect), job.argument))
-                except Exception as error:  # it is the outcome, raised where it is awaited
-                    outcomes.append(self.engine.explained(error))
-            connection.execute("COMMIT")
-        except Exception as error:  # likewise, for all of them
-            self._roll_back(connection)
-            return [self.engine.explained(error)] * len(jobs)
+        while len(outcomes) < len(jobs):
+            try:
+                session.begin_reading()
+                if not session.is_current or len(memory) > MOST_REMEMBERED:
+                    memory.clear()
+                snapshot = Snapshot(session, self.engine.dialect, memory)
+                for job in jobs[len(outcomes) :]:
+                    outcomes.append(job.operation(snapshot, job.argument))
+                session.commit()
+            except Exception as error:
+                session.roll_back()
+                pause = next(pauses, None) if self.engine.may_pass(error) else None
+                if pause is not None:
+                    time.sleep(pause)
+                elif len(outcomes) < len(jobs):
+                    outcomes.append(self.engine.explained(error))  # raised where it is awaited
         return outcomes
 
-    def _commit(self, connection: Connection) -> None:
-        connection.execute("COMMIT")
-
-    def _roll_back(self, connection: Connection) -> None:
+    def _roll_back(self, session: Session) -> None:
         self._ids.rolled_back()
-        # SQLite has rolled back by itself after some errors, and then refuses to do it again.
-        with contextlib.suppress(Exception):
-            connection.execute("ROLLBACK")
+        session.roll_back()
+
+
+def _remember(snapshot: Snapshot, asked: tuple[Callable[[Snapshot, Any], Any], Any]) -> Any:
+    return snapshot.remembered(*asked)
 
 
 def _scrub(*_: Any) -> None:

@@ -8,11 +8,8 @@ def bring_up_to_date(database: Database) -> None:
     """Create or migrate the schema where needed; raise StorageError where that cannot be done."""
     if database.revision() == REVISIONS[-1]:
         return
-    # Alembic takes as long to load as the server to start, and is needed once for each new schema.
-    from rollbook.storage import migrations  # noqa: PLC0415
-
     try:
-        migrations.upgrade(database.engine)
+        database.engine.upgrade()
     except Exception as error:
         cause = getattr(error, "orig", None) or error
         raise database.engine.explained(cause) from error

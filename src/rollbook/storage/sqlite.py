@@ -4,7 +4,8 @@ import fcntl
 import mmap
 import os
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from sqlalchemy import Dialect
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 
 from rollbook.storage import search_index
+from rollbook.storage.engines import Session
 from rollbook.storage.faults import StorageError, Unavailable
-from rollbook.storage.statements import Connection
+from rollbook.storage.statements import Connection, Row
 
 BUSY_MILLISECONDS = 5_000
 WRITER_CACHE_KIB = 32_768
@@ -60,6 +62,9 @@ class SQLite:
     """
 
     dialect = SQLITE
+    readers = 2
+    most_reads_together = 8
+    is_near = True
 
     def __init__(
         self, path: Path, *, connect: Connect = connect_with_driver, synchronous: str = "FULL"
@@ -68,8 +73,9 @@ class SQLite:
         self._connect = connect
         self._synchronous = synchronous
         self._lock: int | None = None
+        self._watches: list[CommitWatch] = []
 
-    def create_file(self) -> None:
+    def prepare(self) -> None:
         """Make the file where there is none, readable by its owner alone; it holds personal data."""
         folder = self.path.parent
         try:
@@ -112,25 +118,33 @@ class SQLite:
         os.write(lock, str(os.getpid()).encode("ascii"))
         self._lock = lock
 
-    def unlock(self) -> None:
-        """Let go of the server's lock."""
+    def close(self) -> None:
+        """Let go of the server's lock, and of what the connections are watched by."""
+        for watch in self._watches:
+            watch.close()
+        self._watches.clear()
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
 
-    def open_writer(self) -> Connection:
-        """Return the connection that writes and checkpoints."""
-        return self._open(
+    def open_writer(self) -> "SQLiteSession":
+        """Return the session that writes and checkpoints."""
+        connection = self._open(
             ("journal_mode", "WAL", "wal"),
             ("synchronous", self._synchronous, {"FULL": 2, "NORMAL": 1}[self._synchronous]),
             ("cache_size", -WRITER_CACHE_KIB, -WRITER_CACHE_KIB),
             ("wal_autocheckpoint", CHECKPOINT_PAGES, CHECKPOINT_PAGES),
             ("journal_size_limit", 67_108_864, 67_108_864),
         )
+        return SQLiteSession(connection, last_words="PRAGMA wal_checkpoint(TRUNCATE)")
 
-    def open_reader(self) -> Connection:
-        """Return a connection that cannot write."""
-        return self._open(("query_only", "ON", 1), ("cache_size", -READER_CACHE_KIB, -READER_CACHE_KIB))
+    def open_reader(self) -> "SQLiteSession":
+        """Return a session that cannot write, and knows when anybody has."""
+        pragmas = (("query_only", "ON", 1), ("cache_size", -READER_CACHE_KIB, -READER_CACHE_KIB))
+        connection = self._open(*pragmas)
+        watch = CommitWatch(self.path)
+        self._watches.append(watch)
+        return SQLiteSession(connection, watch)
 
     def _open(self, *pragmas: tuple[str, str | int, str | int]) -> Connection:
         try:
@@ -159,42 +173,44 @@ class SQLite:
                     "A file on a network file system cannot be used safely; choose a local disk."
                 )
 
-    def checkpoint(self, connection: Connection) -> None:
-        """Carry the write-ahead log over into the file, and empty it."""
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    def pauses(self) -> Iterable[float]:
+        """Return no pause: SQLite waits for a lock by itself, and loses no connection."""
+        return ()
 
-    def scrub(self, connection: Connection) -> None:
+    def may_pass(self, error: Exception) -> bool:
+        """Say no: see `pauses`."""
+        return False
+
+    def upgrade(self) -> None:
+        """Bring the schema to the one of this program."""
+        # Alembic takes as long to load as the server to start, and is needed once for each new schema.
+        from rollbook.storage import migrations  # noqa: PLC0415
+
+        migrations.upgrade_sqlite(connect_with_driver, self.path)
+
+    def scrub(self, session: Session) -> None:
         """Rewrite the file and empty the log, so that free places hold nothing of what was deleted.
 
         Raises Unavailable where a reader keeps the log from being emptied.
         """
         # A deleted contact's tokens stay in the segments of the index until these are merged.
-        connection.execute(search_index.OPTIMIZE)
-        connection.execute("VACUUM")
-        busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()[0]
+        session.order(search_index.OPTIMIZE)
+        session.order("VACUUM")
+        ((busy, _, _),) = session.rows("PRAGMA wal_checkpoint(TRUNCATE)")
         if busy:
             raise Unavailable(f"A reader kept the write-ahead log of {self.path} from being emptied.")
 
-    def watch_commits(self) -> "CommitWatch":
-        """Return a watch on everybody's commits; a connection must be open."""
-        return CommitWatch(self.path)
-
-    def revision(self, connection: Connection) -> str | None:
+    def revision(self, session: Session) -> str | None:
         """Return the revision of the schema, or None where there is none yet."""
-        tables = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'alembic_version'"
-        if not _only(connection, tables):
+        if not session.rows("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'alembic_version'"):
             return None
-        row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
-        return None if row is None else str(row[0])
+        rows = session.rows("SELECT version_num FROM alembic_version")
+        return str(rows[0][0]) if rows else None
 
-    def faults(self, connection: Connection) -> list[str]:
+    def faults(self, session: Session) -> list[str]:
         """Return what SQLite's own checks find wrong with the file; empty when all is well."""
-        found = [
-            f"integrity: {row[0]}"
-            for row in connection.execute("PRAGMA integrity_check").fetchall()
-            if row[0] != "ok"
-        ]
-        for table, rowid, parent, _ in connection.execute("PRAGMA foreign_key_check").fetchall():
+        found = [f"integrity: {row[0]}" for row in session.rows("PRAGMA integrity_check") if row[0] != "ok"]
+        for table, rowid, parent, _ in session.rows("PRAGMA foreign_key_check"):
             found.append(f"foreign key: row {rowid} of {table} points at nothing in {parent}")
         return found
 
@@ -209,6 +225,64 @@ class SQLite:
                 "copy of the file and its -wal, and restore a backup."
             )
         return error
+
+
+class SQLiteSession:
+    """A connection to a file, which one thread uses at a time.
+
+    `watch` tells a reader of commits; `last_words` is what is said before the connection is closed.
+    """
+
+    __slots__ = ("_last_words", "_watch", "connection")
+
+    def __init__(
+        self, connection: Connection, watch: "CommitWatch | None" = None, last_words: str = ""
+    ) -> None:
+        self.connection = connection
+        self._watch = watch
+        self._last_words = last_words
+
+    @property
+    def is_current(self) -> bool:
+        """Whether nobody, another process included, has committed since one last looked."""
+        return self._watch is not None and not self._watch.has_changed()
+
+    def begin(self, again: bool = False) -> bool:
+        """Begin to write, as the only one."""
+        self.connection.execute("BEGIN IMMEDIATE")
+        return True
+
+    def begin_reading(self) -> None:
+        """Begin to read one consistent state."""
+        self.connection.execute("BEGIN")
+
+    def lock_site(self, site_id: int) -> None:
+        """Do nothing: there is one writer."""
+
+    def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
+        """Run a statement and return its rows."""
+        return self.connection.execute(sql, parameters).fetchall()
+
+    def order(self, sql: str, parameters: Sequence[Any] = ()) -> None:
+        """Run a statement that returns no rows."""
+        self.connection.execute(sql, parameters)
+
+    def commit(self, changed: Iterable[str] = ()) -> None:
+        """Keep what was written, on disk, or end reading."""
+        self.connection.execute("COMMIT")
+
+    def roll_back(self) -> None:
+        """Undo what was written."""
+        # SQLite has rolled back by itself after some errors, and then refuses to do it again.
+        with suppress(Exception):
+            self.connection.execute("ROLLBACK")
+
+    def close(self) -> None:
+        """Close the connection; a writer empties the write-ahead log first."""
+        if self._last_words:
+            with suppress(Exception):
+                self.connection.execute(self._last_words).fetchall()
+        self.connection.close()
 
 
 class CommitWatch:

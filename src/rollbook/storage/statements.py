@@ -4,10 +4,13 @@ import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from sqlalchemy import ClauseElement, Dialect, Insert
+from sqlalchemy import ClauseElement, Delete, Dialect, Insert, Update
 
 # A statement of many rows is made of these sizes, so that few texts are prepared whatever is asked.
 CHUNKS = (64, 32, 16, 8, 4, 2, 1)
+
+
+Row = tuple[Any, ...]
 
 
 class Cursor(Protocol):
@@ -29,54 +32,79 @@ class Connection(Protocol):
 class Statement:
     """A named question or order to the database.
 
-    The expression is compiled by the first connection that uses it, with positional parameters. `only`
-    names the one kind of database that it is for.
+    The expression is compiled once for each kind of database that uses it, with positional parameters.
+    `only` names the one kind that it is for. `changes` is the table that it changes, where it does; and
+    `returns` says whether it answers rows.
     """
 
-    __slots__ = ("__weakref__", "_compiled", "_expression", "only")
+    __slots__ = ("__weakref__", "_compiled", "_expression", "changes", "only", "returns")
 
     def __init__(self, expression: ClauseElement, only: str | None = None) -> None:
         self._expression = expression
+        self._compiled: dict[str, tuple[str, tuple[str, ...], dict[str, Any]]] = {}
         self.only = only
-        self._compiled: tuple[str, tuple[str, ...], dict[str, Any]] | None = None
+        self.changes: str | None = None
+        self.returns = True
+        if isinstance(expression, Insert | Update | Delete):
+            self.changes = getattr(expression.table, "name", None)
+            self.returns = bool(expression._returning)
         every_statement.add(self)
 
     def compiled(self, dialect: Dialect) -> tuple[str, tuple[str, ...], dict[str, Any]]:
         """Return the SQL, the names of its parameters in order, and the values that are fixed."""
-        if self._compiled is None:
+        known = self._compiled.get(dialect.name)
+        if known is None:
             compiled: Any = self._expression.compile(dialect=dialect)
             fixed = {name: value for name, value in compiled.params.items() if value is not None}
-            self._compiled = str(compiled), tuple(compiled.positiontup or ()), fixed
-        return self._compiled
+            known = self._compiled[dialect.name] = str(compiled), tuple(compiled.positiontup or ()), fixed
+        return known
 
     def bind(self, dialect: Dialect, values: Mapping[str, Any]) -> tuple[str, list[Any]]:
         """Return the SQL and its parameters in order; raises KeyError for one that is missing."""
-        sql, names, fixed = self._compiled or self.compiled(dialect)
+        sql, names, fixed = self._compiled.get(dialect.name) or self.compiled(dialect)
         return sql, [values[name] if name in values else fixed[name] for name in names]
 
 
 class InsertRows:
     """An INSERT of any number of rows, whose columns are named in the order of their table."""
 
-    __slots__ = ("_columns", "_insert", "_texts")
+    __slots__ = ("_columns", "_statement", "_texts")
 
     def __init__(self, insert: Insert, columns: Sequence[str], only: str | None = None) -> None:
         # The values are placeholders: what is inserted is given row by row.
-        self._insert = Statement(insert.values(dict.fromkeys(columns, "")), only)
+        self._statement = Statement(insert.values(dict.fromkeys(columns, "")), only)
         self._columns = tuple(columns)
-        self._texts: dict[int, str] = {}
+        self._texts: dict[tuple[str, int], str] = {}
+
+    @property
+    def changes(self) -> str | None:
+        """The name of the table that rows are inserted into."""
+        return self._statement.changes
+
+    @property
+    def returns(self) -> bool:
+        """Whether it answers rows."""
+        return self._statement.returns
 
     def text(self, dialect: Dialect, rows: int) -> str:
         """Return the SQL that inserts so many rows at once."""
-        sql = self._texts.get(rows)
+        sql = self._texts.get((dialect.name, rows))
         if sql is None:
-            single, names, _ = self._insert.compiled(dialect)
+            single, names, _ = self._statement.compiled(dialect)
             if names != self._columns:
                 raise ValueError(f"the columns {self._columns} are not in the order of the table: {names}")
-            one_row = "(" + ", ".join("?" * len(names)) + ")"
-            head, _, tail = single.partition(f"VALUES {one_row}")
-            sql = self._texts[rows] = head + "VALUES " + ", ".join([one_row] * rows) + tail
+            head, values, tail = single.partition("VALUES ")
+            _, _, tail = tail.partition(")")
+            every_row = [_places(dialect, at * len(names), len(names)) for at in range(rows)]
+            sql = self._texts[dialect.name, rows] = head + values + ", ".join(every_row) + tail
         return sql
+
+
+def _places(dialect: Dialect, before: int, count: int) -> str:
+    """Return the places of a row's parameters, after so many others."""
+    if dialect.paramstyle == "qmark":
+        return "(" + ", ".join("?" * count) + ")"
+    return "(" + ", ".join(f"${before + at + 1}" for at in range(count)) + ")"
 
 
 every_statement: "weakref.WeakSet[Statement]" = weakref.WeakSet()

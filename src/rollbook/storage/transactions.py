@@ -1,16 +1,16 @@
 """What an operation may do to the register: read, or within a write, read and change."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import Dialect
 
-from rollbook.storage.statements import CHUNKS, Connection, InsertRows, Statement
+from rollbook.storage.engines import Session
+from rollbook.storage.statements import CHUNKS, InsertRows, Row, Statement
 
 if TYPE_CHECKING:
     from rollbook.storage.ids import Allotter
 
-Row = tuple[Any, ...]
 In = TypeVar("In")
 Out = TypeVar("Out")
 NOTHING: Mapping[str, Any] = {}
@@ -19,12 +19,12 @@ NOTHING: Mapping[str, Any] = {}
 class Snapshot:
     """One consistent state of the register, to be read."""
 
-    __slots__ = ("_connection", "_dialect", "_memory", "statements_run")
+    __slots__ = ("_dialect", "_memory", "_session", "statements_run")
 
     def __init__(
-        self, connection: Connection, dialect: Dialect, memory: dict[tuple[Any, Any], Any] | None = None
+        self, session: Session, dialect: Dialect, memory: dict[tuple[Any, Any], Any] | None = None
     ) -> None:
-        self._connection = connection
+        self._session = session
         self._dialect = dialect
         self._memory = memory
         self.statements_run = 0
@@ -38,7 +38,7 @@ class Snapshot:
         """Run a statement and return all of its rows."""
         self.statements_run += 1
         sql, parameters = statement.bind(self._dialect, values)
-        return self._connection.execute(sql, parameters).fetchall()
+        return self._session.rows(sql, parameters)
 
     def remembered(self, look: Callable[["Snapshot", In], Out], item: In) -> Out:
         """Look something up, or have it from memory where nobody has committed since it was looked up."""
@@ -57,31 +57,58 @@ class Snapshot:
 
 
 class Transaction(Snapshot):
-    """One transaction of the one writer: all of it is kept, or nothing."""
+    """One transaction that writes: all of it is kept, or nothing.
 
-    __slots__ = ("_ids", "owed")
+    `changed` has the names of the tables that it changes.
+    """
 
-    def __init__(self, connection: Connection, dialect: Dialect, ids: "Allotter") -> None:
-        super().__init__(connection, dialect)
+    __slots__ = ("_ids", "_locked", "changed", "owed")
+
+    def __init__(self, session: Session, dialect: Dialect, ids: "Allotter") -> None:
+        super().__init__(session, dialect)
         self._ids = ids
+        self._locked: set[int] = set()
+        self.changed: set[str] = set()
         self.owed = 0
+
+    def lock_sites(self, site_ids: Iterable[int]) -> None:
+        """Have the sites to oneself until the end, but for what only adds contacts.
+
+        Whoever reads a site to decide what to write there begins with this. Where there is one writer, it
+        has them anyway; elsewhere two that do the same must not both go by what they read before the
+        other's commit. In order, so that two that want the same sites do not wait for each other.
+        """
+        for site_id in sorted(set(site_ids) - self._locked):
+            self._locked.add(site_id)
+            self._session.lock_site(site_id)
 
     def insert(self, statement: InsertRows, rows: Sequence[Sequence[Any]]) -> list[Row]:
         """Insert rows with as few statements as their number allows; return what these return."""
         returned: list[Row] = []
         start = 0
+        if rows and statement.changes is not None:
+            self.changed.add(statement.changes)
         for size in CHUNKS:
             while len(rows) - start >= size:
                 self.statements_run += 1
                 parameters = [value for row in rows[start : start + size] for value in row]
                 sql = statement.text(self._dialect, size)
-                returned.extend(self._connection.execute(sql, parameters).fetchall())
+                if statement.returns:
+                    returned.extend(self._session.rows(sql, parameters))
+                else:
+                    self._session.order(sql, parameters)
                 start += size
         return returned
 
     def run(self, statement: Statement, values: Mapping[str, Any] = NOTHING) -> list[Row]:
         """Run a statement that changes the register; return the rows that it returns."""
-        return self.rows(statement, values)
+        if statement.changes is not None:
+            self.changed.add(statement.changes)
+        if statement.returns:
+            return self.rows(statement, values)
+        self.statements_run += 1
+        self._session.order(*statement.bind(self._dialect, values))
+        return []
 
     def owes(self, count: int) -> None:
         """Note that so much is left to be done in a quiet moment."""

@@ -1,25 +1,25 @@
 """Brings a database's schema to the one that this program needs, by Alembic."""
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.pool import NullPool
 
-from rollbook.storage.sqlite import SQLite, connect_with_driver
+# The first schema that was made for PostgreSQL; those before it are SQLite's alone.
+BEFORE_POSTGRESQL = "0002"
 
 
-def upgrade(engine: SQLite) -> None:
-    """Create or migrate the schema; safe to be called by several processes at once.
+def upgrade_sqlite(connect: Callable[[Path], Any], path: Path) -> None:
+    """Create or migrate the schema of a file; safe to be called by several processes at once.
 
     Raises the driver's error where the file cannot be written.
     """
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
-    alchemy = create_engine("sqlite://", creator=lambda: connect_with_driver(engine.path), poolclass=NullPool)
+    alchemy = create_engine("sqlite://", creator=lambda: connect(path), poolclass=NullPool)
 
     @event.listens_for(alchemy, "begin")
     def begin(connection: Connection) -> None:
@@ -29,5 +29,30 @@ def upgrade(engine: SQLite) -> None:
     with alchemy.connect() as connection:
         connection.exec_driver_sql("PRAGMA busy_timeout = 30000")
         connection.rollback()
-        config.attributes["connection"] = connection
+        command.upgrade(_config(connection), "head")
+
+
+def upgrade_postgresql(connect: Callable[[], Any]) -> None:
+    """Create or migrate the schema of a database; safe to be called by several processes at once.
+
+    Raises the driver's error where that cannot be done.
+    """
+    alchemy = create_engine("postgresql+psycopg://", creator=connect, poolclass=NullPool)
+    with alchemy.connect() as connection:
+        # A table that is there before any migration keeps a second one waiting for the first.
+        connection.exec_driver_sql("CREATE TABLE IF NOT EXISTS migrating (number bigint NOT NULL)")
+        connection.commit()
+        connection.exec_driver_sql("LOCK TABLE migrating IN EXCLUSIVE MODE")
+        config = _config(connection)
+        if not connection.dialect.has_table(connection, "alembic_version"):
+            command.stamp(config, BEFORE_POSTGRESQL)
         command.upgrade(config, "head")
+        connection.commit()
+
+
+def _config(connection: Connection) -> Config:
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    return config

@@ -21,9 +21,8 @@ def upgrade() -> None:
     """Shorten the keys that are too long, or make all tables where there are none."""
     if op.get_context().dialect.name == "postgresql":
         script = Path(__file__).with_name("0003_postgresql.sql").read_text()
-        for statement in script.split(";\n"):
-            if statement.strip():
-                op.execute(sa.text(statement))
+        for statement in script.split(";\n\n"):
+            op.get_bind().exec_driver_sql(statement.rstrip(";\n"))
         return
     connection = op.get_bind()
     for name, columns in KEYS.items():

@@ -1,0 +1,97 @@
+"""What the databases share: an engine opens sessions, and knows what its errors mean."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
+
+from sqlalchemy import Dialect
+
+from rollbook.storage.statements import Row
+
+
+class Session(Protocol):
+    """A way to the database for one thread at a time: one transaction after another.
+
+    `is_current` says whether what was remembered in an earlier transaction of the session may still be
+    used in this one, because nobody has changed it meanwhile.
+    """
+
+    @property
+    def is_current(self) -> bool: ...
+
+    def begin(self, again: bool = False) -> bool:
+        """Begin to write; `again` for another attempt at the same work.
+
+        Returns False where an earlier attempt turns out to be committed: then nothing is begun.
+        """
+
+    def begin_reading(self) -> None:
+        """Begin to read one consistent state."""
+
+    def lock_site(self, site_id: int) -> None:
+        """Keep other writers from a site until the end, but for what only adds contacts."""
+
+    def rows(self, sql: str, parameters: Sequence[Any] = ...) -> list[Row]:
+        """Run a statement and return its rows."""
+
+    def order(self, sql: str, parameters: Sequence[Any] = ...) -> None:
+        """Run a statement that returns no rows; what is wrong with it may be raised by a later call."""
+
+    def commit(self, changed: Iterable[str] = ()) -> None:
+        """Keep what was written, on disk, or end reading; `changed` names the tables that were."""
+
+    def roll_back(self) -> None:
+        """Undo what was written; never raises."""
+
+    def close(self) -> None:
+        """Let go of the database."""
+
+
+class Engine(Protocol):
+    """One database.
+
+    `readers` is how many threads read it, and `most_reads_together` how many of their jobs share a state.
+    `is_near` says that a look-up costs less than a change of threads.
+    """
+
+    @property
+    def dialect(self) -> Dialect: ...
+
+    readers: int
+    most_reads_together: int
+    is_near: bool
+
+    def prepare(self) -> None:
+        """Make the database where it can be made; raise StorageError where it cannot be used."""
+
+    def lock_for_server(self) -> None:
+        """Keep other servers out where only one may serve; raise StorageError where another does."""
+
+    def open_writer(self) -> Session:
+        """Return a session that may write."""
+
+    def open_reader(self) -> Session:
+        """Return a session that cannot write."""
+
+    def pauses(self) -> Iterable[float]:
+        """Return how long to wait, in seconds, before each further attempt at a transaction."""
+
+    def may_pass(self, error: Exception) -> bool:
+        """Say whether a transaction that ended in this error may succeed when it is done again."""
+
+    def explained(self, error: Exception) -> Exception:
+        """Return what an error of the driver means: Unavailable where it may pass, else itself."""
+
+    def revision(self, session: Session) -> str | None:
+        """Return the revision of the schema, or None where there is none yet."""
+
+    def faults(self, session: Session) -> list[str]:
+        """Return what the database's own checks find wrong; empty when all is well."""
+
+    def scrub(self, session: Session) -> None:
+        """Have nothing left of what was deleted, as far as the database can do that."""
+
+    def upgrade(self) -> None:
+        """Bring the schema to the one of this program."""
+
+    def close(self) -> None:
+        """Let go of what the engine holds, after its sessions were closed."""
