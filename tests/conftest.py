@@ -1,15 +1,41 @@
 """The fixtures: one real server for each worker, and a site of its own for each test."""
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from databases import POSTGRESQL, PostgreSQLServer, on_postgresql
 from support import RunningServer, SiteWorld, start_server
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--soak", action="store_true", help="run the long soaks at full length")
+    parser.addoption(
+        "--database",
+        choices=("sqlite", "postgresql"),
+        default="sqlite",
+        help="the kind of database; for postgresql a server is started, and what needs none is left out",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Start PostgreSQL where it is asked for: one server for all workers."""
+    config.addinivalue_line("markers", "sqlite: about files of SQLite, or without any database")
+    if config.getoption("--database") == "postgresql" and not on_postgresql():
+        server = PostgreSQLServer()
+        config.add_cleanup(server.remove)
+        server.make_template()
+        os.environ[POSTGRESQL] = server.url
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out, on PostgreSQL, what is about SQLite or needs no database."""
+    if config.getoption("--database") == "postgresql":
+        left_out = [item for item in items if item.get_closest_marker("sqlite")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in set(left_out)]
 
 
 @pytest.fixture(scope="session")

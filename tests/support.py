@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
 
+from databases import url_of
 from rollbook.register import keys, sites
 from rollbook.storage.database import open_database
 
@@ -131,7 +132,7 @@ class RunningServer:
     @property
     def database_url(self) -> str:
         """The value of ROLLBOOK_DATABASE."""
-        return f"sqlite:///{self.database}"
+        return url_of(self.database)
 
     def client(self, token: str | None = None) -> Client:
         """Return a new client, closed with the server."""
@@ -208,7 +209,7 @@ def feed_rollbook(given: bytes, *arguments: str, **environment: str) -> "subproc
 def start_server(database: Path, **environment: str) -> RunningServer:
     """Start a server on a database file and a free port; return when it says that it has started."""
     log = database.with_name(database.name + f".{time.monotonic_ns()}.log")
-    settings = {"HOST": "127.0.0.1", "PORT": "0", "ROLLBOOK_DATABASE": f"sqlite:///{database}"}
+    settings = {"HOST": "127.0.0.1", "PORT": "0", "ROLLBOOK_DATABASE": url_of(database)}
     with log.open("w") as out:
         process = subprocess.Popen(
             [sys.executable, "-m", "rollbook", "serve"],

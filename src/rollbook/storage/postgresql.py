@@ -2,6 +2,7 @@
 
 import random
 import secrets
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
@@ -131,12 +132,10 @@ class PostgreSQL:
         return self._pool
 
     def pauses(self) -> Iterator[float]:
-        """Return how long to wait before each further attempt; the end of patience is in all the same."""
-        pause, waited = FIRST_PAUSE_SECONDS, 0.0
-        while waited < PATIENCE_SECONDS:
-            jittered = pause * random.uniform(0.5, 1.0)  # noqa: S311 - not a secret
-            waited += jittered
-            yield jittered
+        """Return how long to wait before each further attempt, until patience ends."""
+        pause, end = FIRST_PAUSE_SECONDS, time.monotonic() + PATIENCE_SECONDS
+        while time.monotonic() < end:
+            yield pause * random.uniform(0.5, 1.0)  # noqa: S311 - not a secret
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
     def may_pass(self, error: Exception) -> bool:
