@@ -89,8 +89,8 @@ def _erase(transaction: Transaction, found: Found) -> Refused | None:
     contacts.delete_with_all(transaction, found.site_id, found.id, Subscription(values["subscription"]))
     moment = now()
     former = transaction.rows(merged_into, {"site_id": found.site_id, "id": found.id})
-    for contact_id in (found.id, *(row[0] for row in former)):
-        kept_answers.forget(transaction, contact_id, NOT_FOUND)
+    known_as = (found.id, *(row[0] for row in former))
+    kept_answers.forget(transaction, known_as, found.site_id, values["email"], NOT_FOUND)
     transaction.insert(merging.add_tombstone, [(found.site_id, found.id, None, 0, moment)])
     transaction.run(
         merging.follow_survivor, {"of_site": found.site_id, "other_id": found.id, "new_survivor": None}

@@ -1,6 +1,6 @@
 """Answers that are kept for retries, in the transaction of the effect that they tell of."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import orjson
@@ -51,7 +51,10 @@ add_answer = InsertRows(
 )
 forget_answers_with = Statement(
     update(table)
-    .where(dialects.contains(table.c.body, bindparam("needle")))
+    .where(
+        dialects.contains(table.c.body, bindparam("needle")),
+        dialects.contains(table.c.body, bindparam("other_needle")),
+    )
     .values(status=bindparam("new_status"), headers="[]", body=bindparam("new_body"))
 )
 
@@ -68,10 +71,19 @@ def do_once_many(transaction: Transaction, items: list[Once]) -> list[KeptAnswer
     return [_do_once(transaction, each) for each in items]
 
 
-def forget(transaction: Transaction, contact_id: int, answer: str) -> None:
-    """Put another answer, a 404, in the place of every kept one that speaks of a contact."""
-    values = {"needle": f'"{contact_id}"', "new_status": 404, "new_body": answer}
-    transaction.run(forget_answers_with, values)
+def forget(
+    transaction: Transaction, contact_ids: Iterable[int], site_id: int, email: str, answer: str
+) -> None:
+    """Put another answer, a 404, in the place of every kept one that speaks of a person.
+
+    Those are the answers with any of these ids, and those with the e-mail in the same site: it may have been
+    that of a contact that was deleted since.
+    """
+    needles = [(f'"{each}"', "") for each in contact_ids]
+    needles.append((f'"email":{orjson.dumps(email).decode()}', f'{{"id":"{site_id}","type":"sites"}}'))
+    for needle, other in needles:
+        values = {"needle": needle, "other_needle": other, "new_status": 404, "new_body": answer}
+        transaction.run(forget_answers_with, values)
 
 
 def _do_once(transaction: Transaction, once: Once) -> KeptAnswer | Refused:
