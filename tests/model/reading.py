@@ -41,8 +41,8 @@ class Register:
 
     def __init__(self, api: str) -> None:
         self.api = api
-        self.sites: list[Thing] = []
         self.things: dict[str, list[Thing]] = {name: [] for name in WRITABLE}
+        self.sites = self.things["sites"]
         self.gone: list[Thing] = []
         self.merged: list[tuple[Thing, Thing]] = []
         self.local_ids: dict[tuple[str, str], Thing] = {}
@@ -57,8 +57,7 @@ class Register:
             if thing is not None and thing in self.things[type_name] and key.sees(thing):
                 return thing
         sent = which.get("id") if isinstance(which, dict) else which
-        pool = self.sites if type_name == "sites" else self.things[type_name]
-        for thing in pool:
+        for thing in self.things[type_name]:
             if thing.id.known == str(sent) and key.sees(thing):
                 return thing
         for other, survivor in self.merged:
@@ -181,8 +180,7 @@ class Register:
     def listing(self, key: Key, type_name: str, query: Pairs) -> list[Thing]:
         """Return what a collection holds for a key, filtered and sorted."""
         asked = dict(query)
-        pool = self.sites if type_name == "sites" else self.things[type_name]
-        found = [each for each in pool if key.sees(each)]
+        found = [each for each in self.things[type_name] if key.sees(each)]
         if type_name in ("contact_tags", "custom_fields"):
             found = [each for each in found if not each.values.get("archived")]
         for name, value in asked.items():

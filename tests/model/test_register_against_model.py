@@ -120,11 +120,9 @@ class RegisterMachine(RuleBasedStateMachine):
             }
             client.token = client.post("/v1/oauth/token", sent).json["access_token"]
             user_id = client.get("/v1/me").json["data"]["id"]
-            seen = KEYS[name][0] or range(3)
+            seen = frozenset(str(made[at].id) for at in KEYS[name][0]) or None
             permissions = frozenset(KEYS[name][1]) or None
-            self.keys[name] = Key(
-                name, str(key.id), user_id, frozenset(str(made[at].id) for at in seen), permissions
-            )
+            self.keys[name] = Key(name, str(key.id), user_id, seen, permissions)
 
     def teardown(self) -> None:
         """Close what the steps used."""
@@ -217,7 +215,7 @@ class RegisterMachine(RuleBasedStateMachine):
 
     def id_of(self, type_name: str, pick: int) -> str:
         """Return the id of a resource, of one that is gone, or none at all."""
-        pool = self.model.sites if type_name == "sites" else self.model.things[type_name]
+        pool = self.model.things[type_name]
         if pick < UNKNOWN and pool:
             return pool[pick % len(pool)].id.known
         gone = [each.id.known for each in self.model.gone if each.type == type_name]
@@ -257,6 +255,8 @@ class RegisterMachine(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         """Make a few of each, for not every run has every rule."""
+        for at in range(3):
+            self.show("all", "sites", at, ())
         for at, word in enumerate(("Straße", "STRASSE", "é", "e\u0301", "ann")):
             site, given = at % 2, {"email": f"{word}@example.test", "name": word, "subscribed": at % 3 == 0}
             self._create("both", "contacts", {"data": self.resource("contacts", site, given)}, once=False)
@@ -307,6 +307,31 @@ class RegisterMachine(RuleBasedStateMachine):
         given = {"title": title, "handle": handle, "type": kind, "required": required}
         given = {name: value for name, value in given.items() if value is not None}
         self._create(key, "custom_fields", {"data": self.resource("custom_fields", site, given)}, once)
+
+    @rule(key=keys, title=words.values, subdomain=words.subdomains, rarely=st.integers(0, 3), once=onces)
+    def create_site(self, key: str, title: Any, subdomain: Any, rarely: int, once: bool) -> None:
+        if rarely == 0 or key != "all":
+            given = {"title": title, "subdomain": self._subdomain(subdomain or "new")}
+            self._create(key, "sites", {"data": {"type": "sites", "attributes": given}}, once)
+
+    @rule(
+        key=keys,
+        pick=picks,
+        given=st.fixed_dictionaries({}, optional={"title": words.values, "subdomain": words.subdomains}),
+        match=matches,
+        twist=twists,
+        once=onces,
+    )
+    def change_site(self, key: str, pick: int, given: Json, match: str, twist: str, once: bool) -> None:
+        if "subdomain" in given:
+            given = given | {"subdomain": self._subdomain(given["subdomain"])}
+        document = {"data": {"type": "sites", "attributes": given}}
+        self._change(key, "sites", pick, document, match, twist, once, safe={"title": "Matched"})
+
+    def _subdomain(self, word: Any) -> Any:
+        """Return a subdomain that no other run has taken."""
+        fit = isinstance(word, str) and word.isalnum() and word.isascii() and word.islower()
+        return f"run-{self.site_id(0)}-{word}" if fit else word
 
     @rule(key=keys, contact=picks, body=words.values, twist=twists, once=onces)
     def create_note(self, key: str, contact: int, body: Any, twist: str, once: bool) -> None:
@@ -794,6 +819,21 @@ class RegisterMachine(RuleBasedStateMachine):
         assert about == {("contacts", contact_id)}
         assert {(each["attributes"]["action"], each["attributes"]["key_id"]) for each in events} == audit
 
+    @rule(key=keys, pick=picks)
+    def ask_for_audit(self, key: str, pick: int) -> None:
+        """Who did what to a contact, as those see it who see its site."""
+        contacts = self.model.things["contacts"]
+        if not contacts:
+            return
+        contact, who = contacts[pick % len(contacts)], self.keys[key]
+        path = f"/v1/audit_events?page[size]=1000&filter[resource_id]={contact.id.known}"
+        reply = self.clients[key].get(path)
+        if not who.may("view:audit_events"):
+            assert reply.status == 403, path
+            return
+        told = {(each["attributes"]["action"], each["attributes"]["key_id"]) for each in reply.json["data"]}
+        assert told == (contact.audit if who.sees(contact) else set()), path
+
     def _query(
         self, key: str, type_name: str, filters: list[tuple[int, int, str]], sort: int
     ) -> list[tuple[str, str]]:
@@ -807,7 +847,7 @@ class RegisterMachine(RuleBasedStateMachine):
             and not any(name == "filter[site_id]" and value for name, value in query)
         ):
             # It sees the sites of other runs, too.
-            query.append(("filter[site_id]", ",".join(self.site_id(at) for at in range(3))))
+            query.append(("filter[site_id]", self._every_site()))
         text = words.SORTS[type_name][sort % len(words.SORTS[type_name])]
         return list(dict([*query, *([("sort", text)] if text else [])]).items())
 
@@ -906,9 +946,14 @@ class RegisterMachine(RuleBasedStateMachine):
 
     def _look_over(self, key: str) -> None:
         """Compare all that there is."""
-        sites = ("filter[site_id]", ",".join(self.site_id(at) for at in range(3)))
+        self._ask_for_all("both", "sites", [("page[size]", "1000")])
+        sites = ("filter[site_id]", self._every_site())
         for type_name in self.model.things:
-            self._ask_for_all(key, type_name, [sites, ("page[size]", "1000")])
+            if type_name != "sites":
+                self._ask_for_all(key, type_name, [sites, ("page[size]", "1000")])
+
+    def _every_site(self) -> str:
+        return ",".join(each.id.known for each in self.model.sites)
 
     def _ask_for_all(self, key: str, type_name: str, query: list[tuple[str, str]]) -> None:
         self.ask(key, type_name, query, lambda who: self.model.page(who, type_name, query))
