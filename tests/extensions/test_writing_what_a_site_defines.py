@@ -133,6 +133,19 @@ def owner(server: RunningServer) -> Client:
     return server.client(server.token(client_id, secret))
 
 
+@pytest.mark.parametrize(("of", "name"), [("contact_tags", "name"), ("custom_fields", "title")])
+def test_what_is_archived_says_so_and_is_shown_by_its_id(site: SiteWorld, of: str, name: str) -> None:
+    made = post(site, of, **{name: "Spring"}).json["data"]
+    path = f"/v1/{of}/{made['id']}"
+    assert "archived" not in made["attributes"]
+    for archived, listed_then in ((True, 0), (False, 1)):
+        change = {"data": {"type": of, "id": made["id"], "attributes": {"archived": archived}}}
+        changed = site.client.request("PATCH", path, change).json["data"]
+        assert changed["attributes"] == made["attributes"] | ({"archived": True} if archived else {})
+        assert site.client.get(path).json["data"] == changed
+        assert site.client.get(f"/v1/{of}").json["meta"]["total"] == listed_then
+
+
 def test_the_audit_tells_who_did_what_newest_first_without_personal_data(site: SiteWorld) -> None:
     tag = post(site, "contact_tags", name="Secret name").json["data"]["id"]
     contact = site.create(name="Secret name", email="secret@x.test").json["data"]["id"]
@@ -152,5 +165,8 @@ def test_the_audit_tells_who_did_what_newest_first_without_personal_data(site: S
     assert "ecret" not in reply.body.decode()
     one = site.client.get(f"/v1/audit_events?filter[resource_id]={tag}&filter[action_eq]=contact_tags.delete")
     assert one.json["meta"]["total"] == 1
+    assert [
+        site.client.get(f"/v1/audit_events/{each['id']}").json["data"] for each in reply.json["data"]
+    ] == (reply.json["data"])
     key_id = one.json["data"][0]["attributes"]["key_id"]
     assert site.client.get(f"/v1/audit_events?filter[key_id]={key_id}").json["meta"]["total"] == 5
