@@ -468,7 +468,8 @@ class Model(Register):
         for each in (*self.things["contact_notes"], *survivor.ledger):
             each.contact = survivor if each.contact is other else each.contact
         survivor.touch()
-        survivor.audit.add(("contacts.merge", key.id))
+        for each in (survivor, other):
+            each.audit.add(("contacts.merge", key.id))
         self._drop(other)
         self.merged = [(each, survivor if into is other else into) for each, into in self.merged]
         self.merged.append((other, survivor))

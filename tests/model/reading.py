@@ -161,9 +161,15 @@ class Register:
         url = Url((self.api, "contacts", contact.id, "export"))
         links = {"self": url, "current": url}
         included = [self.resource(each) for each in parts]
-        return Answer(
-            200, {"data": self.resource(contact), "included": included, "links": links}
-        ), contact.audit
+        merged = self.merged_into(contact)
+        meta = {"merged_ids": [each.id for each in merged], "mobile_phone_number": None}
+        document = {"data": self.resource(contact), "included": included, "links": links, "meta": meta}
+        return Answer(200, document), contact.audit.union(*(each.audit for each in merged))
+
+    def merged_into(self, contact: Thing) -> list[Thing]:
+        """Return the contacts that were dissolved in one, in the order of their ids."""
+        merged = [other for other, survivor in self.merged if survivor is contact]
+        return sorted(merged, key=lambda each: int(each.id.known))
 
     def _included(
         self, things: Sequence[Thing], includes: Iterable[str], fields: dict[str, list[str]]

@@ -22,7 +22,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 from model import words
-from model.documents import Json, aligned, plain
+from model.documents import MOMENT, Json, aligned, plain
 from model.model import Model
 from model.things import FIELD_KINDS, Answer, Key, Refused, Thing, not_found
 
@@ -811,12 +811,12 @@ class RegisterMachine(RuleBasedStateMachine):
             self._compare(request, Answer(no.status, {"errors": list(no.errors)}), reply)
             return
         told = reply.json
-        told.pop("meta", None)
+        assert MOMENT.fullmatch(told["meta"].pop("exported_at"))
         events = [each for each in told["included"] if each["type"] == "audit_events"]
         told["included"] = [each for each in told["included"] if each["type"] != "audit_events"]
         self._compare(request, answer, Reply(reply.status, reply.headers, json.dumps(told).encode()))
         about = {(each["attributes"]["resource_type"], each["attributes"]["resource_id"]) for each in events}
-        assert about == {("contacts", contact_id)}
+        assert about == {("contacts", each) for each in (contact_id, *told["meta"]["merged_ids"])}
         assert {(each["attributes"]["action"], each["attributes"]["key_id"]) for each in events} == audit
 
     @rule(key=keys, pick=picks)
