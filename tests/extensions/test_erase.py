@@ -119,8 +119,8 @@ def test_no_kept_answer_and_no_idempotency_key_tells_of_an_erased_person(
     kept(client, "ops", "POST", "/v1/operations", {"atomic:operations": [{"op": "add", "data": note}] * 2})
     client.get(f"{contacts}?filter[search]={mark}&filter[email]={email}")
     client.get(f"{contacts}/{mark}", headers={"User-Agent": mark, "Referer": f"http://x.test/{email}"})
-    # Another tenant's contact has the same e-mail, and stays, with the answer that tells of it.
-    twin = other.document(email="twin@x.test", name=site.id)
+    # Another tenant's contact has the same e-mail, and the id of the person in a text: its answer stays.
+    twin = other.document(email="twin@x.test", name=person, custom_1=site.id)
     first = kept(other.client, "twin", "POST", contacts, twin)
     kept(client, "own-twin", "POST", contacts, site.document(email="twin@x.test"))
     twins = client.get(f"{contacts}?filter[email]=twin@x.test").json["data"]

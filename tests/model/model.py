@@ -449,7 +449,7 @@ class Model(Register):
         self.remove(key, type_name, target)
         return {}
 
-    def merge(self, key: Key, which: str, document: Json) -> Answer:
+    def merge(self, key: Key, which: str, document: Json, if_match: Any = None) -> Answer:
         """Dissolve another contact in the one that survives."""
         survivor = self.find(key, "contacts", which)
         other = self.find(key, "contacts", document["data"])
@@ -459,6 +459,7 @@ class Model(Register):
         key.require("edit:contact_notes")
         if survivor is other:
             raise refused(422, "A contact can't be merged with itself", "/data/id")
+        self._match(survivor, if_match)
         for name, value in other.values.items():
             own = survivor.values.get(name)
             if (value and not own) or own is None:
@@ -475,11 +476,12 @@ class Model(Register):
         self.merged.append((other, survivor))
         return self.showing(survivor)
 
-    def erase(self, key: Key, which: str) -> list[Thing]:
+    def erase(self, key: Key, which: str, if_match: Any = None) -> list[Thing]:
         """Remove a person; return the contacts that were one with it."""
         contact = self.find(key, "contacts", which)
         key.require("edit:contacts")
         key.require("edit:contact_notes")
+        self._match(contact, if_match)
         self._drop(contact)
         former = [each for each, into in self.merged if into is contact]
         self.merged = [(each, into) for each, into in self.merged if into is not contact]

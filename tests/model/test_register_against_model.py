@@ -705,30 +705,34 @@ class RegisterMachine(RuleBasedStateMachine):
             return {"op": verb, "href": f"/v1/{type_name}/{target['id']}", **sent}
         return {"op": verb, "ref": target, **sent}
 
-    @rule(key=keys, survivor=picks, other=picks, once=onces)
-    def merge(self, key: str, survivor: int, other: int, once: bool) -> None:
+    @rule(key=keys, survivor=picks, other=picks, match=matches, once=onces)
+    def merge(self, key: str, survivor: int, other: int, match: str, once: bool) -> None:
         contact_id = self.id_of("contacts", survivor)
+        headers, expected = self.matching(contact_id, match)
         document = {"data": {"type": "contacts", "id": self.id_of("contacts", other)}}
         path = f"/v1/contacts/{contact_id}/merge"
-        self.write(
-            key, "POST", path, document, lambda who: self.model.merge(who, contact_id, document), once=once
-        )
 
-    @rule(key=keys, pick=picks, rarely=st.integers(0, 3))
-    def erase(self, key: str, pick: int, rarely: int) -> None:
+        def act(who: Key) -> Answer:
+            return self.model.merge(who, contact_id, document, expected)
+
+        self.write(key, "POST", path, document, act, once=once, headers=headers)
+
+    @rule(key=keys, pick=picks, rarely=st.integers(0, 3), match=matches)
+    def erase(self, key: str, pick: int, rarely: int, match: str) -> None:
         if rarely:
             # It rewrites the file: often enough is enough.
             pick = UNKNOWN + pick % 4
         contact_id = self.id_of("contacts", pick)
+        headers, expected = self.matching(contact_id, match)
         forgotten: list[Thing] = []
 
         def act(who: Key) -> Answer:
-            forgotten.extend(self.model.erase(who, contact_id))
+            forgotten.extend(self.model.erase(who, contact_id, expected))
             return Answer(200, {"data": {}})
 
-        self.write(key, "POST", f"/v1/contacts/{contact_id}/erase", None, act)
+        self.write(key, "POST", f"/v1/contacts/{contact_id}/erase", None, act, headers=headers)
         for kept in self.kept:
-            if any(f'"{each.id.known}"' in json.dumps(kept.body) for each in forgotten):
+            if forgotten and _tells_of(kept.body, forgotten):
                 kept.status, kept.body = 404, {"errors": list(not_found().errors)}
 
     @rule(pick=st.integers(0, 20), differently=st.sampled_from([False, False, True]))
@@ -957,6 +961,21 @@ class RegisterMachine(RuleBasedStateMachine):
 
     def _ask_for_all(self, key: str, type_name: str, query: list[tuple[str, str]]) -> None:
         self.ask(key, type_name, query, lambda who: self.model.page(who, type_name, query))
+
+
+def _tells_of(part: Any, erased: list[Thing]) -> bool:
+    """Say whether an answer tells of a person: by an id, or by the e-mail in the same site."""
+    if isinstance(part, list):
+        return any(_tells_of(each, erased) for each in part)
+    if not isinstance(part, dict):
+        return False
+    if part.get("id") in [each.id.known for each in erased]:
+        return True
+    if part.get("type") == "contacts" and "attributes" in part:
+        values, site = erased[0].values, erased[0].site
+        of_site = site is not None and part["relationships"]["site"]["data"]["id"] == site.id.known
+        return of_site and bool(part["attributes"]["email"] == values["email"])
+    return any(_tells_of(each, erased) for each in part.values())
 
 
 def _always(answer: Answer) -> Callable[[Key], Answer]:

@@ -115,7 +115,8 @@ async def erase(call: Call) -> Answer:
     found = _found(call)
     for permission in erasure.ERASE_PERMISSIONS:
         call.caller.require(permission)
-    return await write(call, erasure.erase_many, found, lambda _nothing: json_answer(200, NO_DATA))
+    expected = found._replace(if_match=entity_tags.if_match(call, contacts.RESOURCE))
+    return await write(call, erasure.erase_many, expected, lambda _nothing: json_answer(200, NO_DATA))
 
 
 async def finish_erasures(call: Call) -> None:

@@ -100,6 +100,7 @@ def _erase(transaction: Transaction, found: Found) -> Refused | None:
     values = contacts.values_of(transaction, found.site_id, found.id)
     if values is None:
         return missing(transaction, contacts.RESOURCE, found.caller, str(found.id))
+    contacts.read(transaction, found)
     contacts.delete_with_all(transaction, found.site_id, found.id, Subscription(values["subscription"]))
     moment = now()
     former = transaction.rows(merged_into, {"site_id": found.site_id, "id": found.id})
