@@ -81,11 +81,10 @@ def proved(by: Iterable[str]) -> str:
 
 
 def proofs_of_attributes() -> Iterator[tuple[str, str, str]]:
-    """Yield a row for each attribute: its own proof, or that of all attributes of its type."""
+    """Yield a row for each attribute."""
     for of in proofs.TYPES:
         for name in proofs.attributes_of(of):
-            by = proofs.ATTRIBUTES.get(f"{of.name} {name}") or proofs.ATTRIBUTES[of.name]
-            yield of.name, f"`{name}`", proved(by)
+            yield of.name, f"`{name}`", proved(proofs.proofs_of_attribute(of.name, name))
 
 
 def proofs_of_filters() -> Iterator[tuple[str, str, str]]:
@@ -93,8 +92,7 @@ def proofs_of_filters() -> Iterator[tuple[str, str, str]]:
     for of in proofs.TYPES:
         for each in of.filters:
             if not each.extension:
-                by = proofs.FILTERS.get(f"{of.name} {each.name}", proofs.UNSUPPORTED)
-                yield of.name, f"`filter[{each.name}]`", proved(by)
+                yield of.name, f"`filter[{each.name}]`", proved(proofs.proofs_of_filter(of.name, each.name))
 
 
 def proofs_of_failures() -> Iterator[tuple[str, str, str]]:

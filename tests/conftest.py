@@ -3,11 +3,16 @@
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from contract.witnesses import CLAIMS, Exchange, name_of, shown_by, unseen_in
 
 from databases import POSTGRESQL, PostgreSQLServer, on_postgresql
-from support import RunningServer, SiteWorld, start_server
+from support import LISTENERS, RunningServer, SiteWorld, start_server
+
+# What each test that ran, in any of its cases, was seen proving.
+SHOWN: dict[str, set[str]] = {}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -36,6 +41,45 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         left_out = [item for item in items if item.get_closest_marker("sqlite")]
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in set(left_out)]
+
+
+@pytest.fixture(autouse=True)
+def _overheard(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Overhear the tests that are named as proofs."""
+    name = name_of(request.node)
+    if name not in CLAIMS:
+        yield
+        return
+    heard: list[Exchange] = []
+    LISTENERS.append(lambda *exchange: heard.append(Exchange(*exchange)))
+    yield
+    LISTENERS.pop()
+    shown = SHOWN.setdefault(name, set())
+    shown |= shown_by(name, heard)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take over what a worker has overheard."""
+    for name, shown in getattr(node, "workeroutput", {}).get("shown", {}).items():
+        SHOWN.setdefault(name, set()).update(shown)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail a run that passed, where a test did not do what it is said to prove.
+
+    All cases of a test prove it together: so it is not asked of those who chose among them.
+    """
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["shown"] = {name: sorted(shown) for name, shown in SHOWN.items()}
+        return
+    chosen = session.config.option.keyword or any("::" in each for each in session.config.args)
+    unseen = {} if chosen or session.testsfailed else unseen_in(SHOWN)
+    for name, parts in unseen.items():
+        print(f"\n{name} is said to prove these, and was not seen doing so: {parts}")
+    if unseen:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 @pytest.fixture(scope="session")

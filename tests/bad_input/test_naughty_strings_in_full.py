@@ -1,6 +1,7 @@
 """Proves that such strings come back byte for byte from every writable field of tags, notes, fields, sites, consent."""
 
 import json
+import re
 from typing import Any
 from urllib.parse import quote
 
@@ -8,6 +9,8 @@ import pytest
 from bad_input.test_naughty_strings import BIG_LIST, OWN
 
 from rollbook.jsonapi.query import CURSORS
+from rollbook.jsonapi.resource import Kind
+from rollbook.register import contact_type, custom_fields
 from rollbook.register.catalogue import RESOURCES
 from rollbook.register.text import text_key
 from support import Reply, SiteWorld
@@ -55,42 +58,97 @@ def test_each_string_as_a_tags_name_reads_back_or_is_refused_as_blank_or_taken(
 
 
 @pytest.mark.parametrize("strings", PARTS, ids=range(4))
-def test_each_string_reads_back_from_a_patch_a_note_a_field_and_the_ledger(
+def test_each_string_reads_back_from_a_change_of_every_text_of_a_contact(
+    site: SiteWorld, strings: list[str]
+) -> None:
+    path = f"/v1/contacts/{site.create(email='local@x.test').json['data']['id']}"
+    names = [
+        name
+        for name, (_, each) in contact_type.TYPE.on_update.items()
+        if each.kind is Kind.TEXT and name not in ("email", "external_user_id")
+    ]
+    assert len(names) == 9 + 150
+    for each in filter(sendable, strings):
+        reply = send(site, "PATCH", path, {"data": {"attributes": dict.fromkeys(names, each)}})
+        found = reply.json["data"]["attributes"]
+        assert {found[name] for name in names[1:]} == {each}
+        assert found["name"] == (each if each.strip() else "local")
+        assert site.client.get(path).json["data"]["attributes"] == found
+
+
+@pytest.mark.parametrize("strings", PARTS, ids=range(4))
+def test_each_string_as_an_external_user_id_is_kept_and_finds_its_contact(
+    site: SiteWorld, strings: list[str]
+) -> None:
+    for at, each in enumerate(filter(sendable, strings)):
+        document = site.document(email=f"{at}@x.test", external_user_id=each)
+        document["meta"] = {"match": "external_user_id"}
+        first, second = (send(site, "POST", "/v1/contacts/upsert", document) for _ in range(2))
+        if not each.strip():
+            assert first.json["errors"][0]["detail"] == "External user id can't be blank", repr(each)
+            continue
+        assert (first.status, second.status) == (201, 200), repr(each)
+        assert first.json["data"]["attributes"]["external_user_id"] == each
+        assert second.json["data"] == first.json["data"]
+
+
+@pytest.mark.parametrize("strings", PARTS, ids=range(4))
+def test_each_string_reads_back_from_a_note_a_tag_a_field_a_site_or_is_refused(
     site: SiteWorld, strings: list[str]
 ) -> None:
     contact = site.create(email="a@x.test").json["data"]["id"]
     about = {"contact": {"data": {"type": "contacts", "id": contact}}}
-    note = site.client.post(
-        "/v1/contact_notes", {"data": {"attributes": {"body": "b"}, "relationships": about}}
-    )
-    field = site.client.post(
-        "/v1/custom_fields", {"data": {"attributes": {"title": "t"}, "relationships": in_site(site)}}
-    )
-    targets = (
-        (f"/v1/contacts/{contact}", "address_line_2"),
-        (f"/v1/contacts/{contact}", "custom_77"),
-        (f"/v1/contact_notes/{note.json['data']['id']}", "body"),
-        (f"/v1/custom_fields/{field.json['data']['id']}", "title"),
-    )
+    paths = {"sites": f"/v1/sites/{site.id}"}
+    for of, name, related in (
+        ("contact_notes", "body", about),
+        ("custom_fields", "title", in_site(site)),
+        ("contact_tags", "name", in_site(site)),
+    ):
+        document = {"data": {"attributes": {name: "x"}, "relationships": related}}
+        paths[of] = f"/v1/{of}/{site.client.post(f'/v1/{of}', document).json['data']['id']}"
+    for each in filter(sendable, strings):
+        for of, name in (
+            ("contact_notes", "body"), ("custom_fields", "title"), ("contact_tags", "name"), ("sites", "title"),
+        ):  # fmt: skip
+            reply = send(site, "PATCH", paths[of], {"data": {"attributes": {name: each}}})
+            if not each.strip():
+                assert reply.json["errors"][0]["detail"] == f"{name.capitalize()} can't be blank", repr(each)
+                continue
+            assert reply.json["data"]["attributes"][name] == each, (of, each)
+            assert site.client.get(paths[of]).json == reply.json
+        for of, name, fits in (
+            ("custom_fields", "type", each in custom_fields.KINDS),
+            ("custom_fields", "required", each in ("true", "false")),
+            ("custom_fields", "archived", each in ("true", "false")),
+            ("contact_tags", "archived", each in ("true", "false")),
+            ("sites", "subdomain", re.fullmatch("[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", each)),
+        ):
+            reply = send(site, "PATCH", paths[of], {"data": {"attributes": {name: each}}})
+            if not fits:
+                assert reply.json["errors"][0]["detail"] == f"{name.capitalize()} is invalid", (name, each)
+            else:
+                assert reply.status in (200, 422), (name, each)
+        new = {"data": {"attributes": {"title": each, "handle": each}, "relationships": in_site(site)}}
+        assert send(site, "POST", "/v1/custom_fields", new).status == 422, repr(each)
+
+
+@pytest.mark.parametrize("strings", PARTS, ids=range(4))
+def test_each_string_reads_back_from_the_ledger(site: SiteWorld, strings: list[str]) -> None:
+    path = f"/v1/contacts/{site.create(email='a@x.test').json['data']['id']}"
     subscribed = False
     for each in filter(sendable, strings):
-        for path, name in targets:
-            reply = send(site, "PATCH", path, {"data": {"attributes": {name: each}}})
-            if name in ("body", "title") and not each.strip():
-                assert reply.status == 422, (path, each)
-                continue
-            assert reply.json["data"]["attributes"][name] == each, (path, name)
-            if name in ("body", "title"):
-                assert site.client.get(path).json["data"]["attributes"][name] == each
-        subscribed = not subscribed
-        said = {"data": {"attributes": {"subscribed": subscribed}}, "meta": {"consent": {"wording": each}}}
-        reply = send(site, "PATCH", f"/v1/contacts/{contact}", said)
+        said = dict.fromkeys(("source", "wording", "ip_address"), each)
+        change = {"data": {"attributes": {"subscribed": not subscribed}}, "meta": {"consent": said}}
+        reply = send(site, "PATCH", path, change)
         if not each.strip():
-            assert reply.status == 422
-            subscribed = not subscribed
+            assert len(reply.json["errors"]) == 3, repr(each)
             continue
-        last = f"/v1/contacts/{contact}/consent_events?sort=-occurred_at&page[size]=3"
-        assert each in [event["attributes"]["wording"] for event in site.client.get(last).json["data"]]
+        subscribed = not subscribed
+        assert reply.json["data"]["attributes"]["subscribed"] is subscribed
+        last = site.client.get(f"{path}/consent_events?sort=-occurred_at&page[size]=3").json["data"]
+        assert said in [{name: event["attributes"][name] for name in said} for event in last]
+        change["meta"] = {"consent": {"cause": each}}
+        assert send(site, "PATCH", path, change).json["errors"][0]["detail"] == "Cause is invalid"
 
 
 @pytest.mark.parametrize("strings", PARTS, ids=range(4))
@@ -117,23 +175,30 @@ def test_each_string_as_an_id_in_a_body_is_unknown_or_without_shape(
         assert send(site, "POST", "/v1/contacts/batch", meta).status == 422
 
 
-def questions() -> list[str]:
-    """Return every parameter of every collection, with its path."""
+def questions(contact: str) -> list[str]:
+    """Return every parameter of every collection, with its path; and those of what one contact has."""
     asked = []
     for resource in RESOURCES.values():
         names = [f"filter[{each.name}]" for each in resource.type.filters]
         names += ["sort", "page[number]", "page[size]", f"fields[{resource.type.name}]", *CURSORS]
         asked += [f"/v1/{resource.type.name}?{name}=" for name in names]
+    ledger = ("sort", "page[number]", "page[size]", "fields[consent_events]", "filter[contact_id]", *CURSORS)
+    asked += [f"/v1/contacts/{contact}/consent_events?{name}=" for name in ledger]
+    asked += [f"/v1/contacts/{contact}?{name}=" for name in ("fields[contacts]", "fields[contact]", "sort")]
+    asked += [f"/v1/contacts/{contact}/{which}?page[size]=" for which in ("export", "relationships/tags")]
     return asked
 
 
 @pytest.mark.parametrize("part", range(4))
-def test_each_string_as_the_value_of_every_parameter_is_answered(site: SiteWorld, part: int) -> None:
-    site.create(email="a@x.test")
+def test_each_string_as_the_value_of_every_parameter_is_answered(
+    site: SiteWorld, part: int, pytestconfig: pytest.Config
+) -> None:
+    contact = site.create(email="a@x.test").json["data"]["id"]
     strings = [each for each in STRINGS if sendable(each)]
-    for at, question in enumerate(questions()):
-        # All parameters by all strings would take an hour: each parameter gets a few of them, in turn.
-        for each in strings[(at + part) % 32 :: 32]:
+    for at, question in enumerate(questions(contact)):
+        # All parameters by all strings take minutes: each gets an eighth of them, in turn, or in a soak all.
+        every = 4 if pytestconfig.getoption("--soak") else 32
+        for each in strings[(at + part) % every :: every]:
             reply = site.client.get(question + quote(each, safe=""))
             assert reply.status in ((200, 400) if question[:-1].endswith(CURSORS) else (200,)), (
                 question,

@@ -74,8 +74,9 @@ def test_sites_are_sorted_by_title_or_subdomain_in_any_case(server: RunningServe
     assert titles["title"] == ["Alpha", "beta", "gamma"]
     assert titles["-title"] == ["gamma", "beta", "Alpha"]
     assert titles["id"] == titles["unknown"] == ["beta", "Alpha", "gamma"]
-    subdomains = [each["attributes"]["subdomain"] for each in listed(client, "/v1/sites?sort=subdomain")]
-    assert subdomains == sorted(subdomains)
+    for sort, reverse in (("subdomain", False), ("-subdomain", True)):
+        subdomains = [each["attributes"]["subdomain"] for each in listed(client, f"/v1/sites?sort={sort}")]
+        assert subdomains == sorted(subdomains, reverse=reverse)
 
 
 def test_parts_of_title_and_subdomain_find_a_site_together(server: RunningServer) -> None:

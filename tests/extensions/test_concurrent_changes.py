@@ -233,6 +233,22 @@ def test_a_deletion_that_expects_another_form_is_refused(
     assert client.get(path).status == 404
 
 
+@pytest.mark.parametrize("action", ["merge", "erase"])
+def test_a_merge_and_an_erasure_that_expect_another_form_are_refused(site: SiteWorld, action: str) -> None:
+    contact, other = new_contact(site), new_contact(site, "other@example.test")
+    path = f"/v1/contacts/{contact['id']}"
+    before = tag_of(site.client, path)
+    changed = patch(site.client, path, renamed("Somebody else by now"))
+    sent = {"data": {"type": "contacts", "id": other["id"]}} if action == "merge" else None
+    for wrong in (before, STALE, tag_of(site.client, f"/v1/contacts/{other['id']}")):
+        refused = site.client.post(f"{path}/{action}", sent, headers=match(wrong))
+        assert_refused(refused, CHANGED_MEANWHILE)
+    assert listed(site.client, "/v1/contacts?sort=email") == [changed.json["data"], other]
+    done = site.client.post(f"{path}/{action}", sent, headers=match(changed.headers["etag"]))
+    assert done.status == 200, done
+    assert len(listed(site.client, "/v1/contacts")) == 1
+
+
 def test_a_deletion_that_expects_anything_needs_something_to_be_there(site: SiteWorld) -> None:
     path = f"/v1/contacts/{new_contact(site)['id']}"
     assert delete(site.client, path, headers=match("*")).status == 200

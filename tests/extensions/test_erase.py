@@ -3,8 +3,11 @@
 import random
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
-from support import RunningServer, SiteWorld, wait_until
+from rollbook.storage.sqlite import connect_with_driver
+from support import Client, RunningServer, SiteWorld, wait_until
 
 SEED = 20261124
 
@@ -39,7 +42,7 @@ def test_no_byte_of_an_erased_person_is_left(serve: Callable[..., RunningServer]
     chance = random.Random(SEED)
     print("seed", SEED)
     (tmp_path / "erase").mkdir()
-    running = serve(tmp_path / "erase" / "rollbook.db")
+    running = serve(tmp_path / "erase" / "rollbook.db", ROLLBOOK_LOG_LEVEL="debug")
     site = running.new_site()
     client = site.client
     before = batch(site, chance, 1_000)
@@ -84,6 +87,84 @@ def test_no_byte_of_an_erased_person_is_left(serve: Callable[..., RunningServer]
     assert client.post(f"/v1/contacts/{person}/erase").status == 404
     running.stop()
     assert files_with(tmp_path / "erase", [*marks, "203.0.113.77"]) == {}
+
+
+def kept(client: Client, key: str, method: str, path: str, document: Any) -> Any:
+    """Write with an idempotency key, and return what is answered."""
+    reply = client.request(method, path, document, headers={"Idempotency-Key": key})
+    assert reply.status in (200, 201), reply
+    return reply.json
+
+
+def test_no_kept_answer_and_no_idempotency_key_tells_of_an_erased_person(
+    serve: Callable[..., RunningServer], tmp_path: Path
+) -> None:
+    (tmp_path / "erase").mkdir()
+    running = serve(tmp_path / "erase" / "rollbook.db", ROLLBOOK_LOG_LEVEL="debug")
+    site, other = running.new_site(), running.new_site()
+    client, mark, email = site.client, "qzxwkv", "qzxwkv@jqxz.test"
+    contacts, named = "/v1/contacts", site.document(email=email, name=mark)
+    # Deleted before: what tells of this one has another id, and the e-mail.
+    before = kept(client, "before", "POST", contacts, named)["data"]["id"]
+    kept(client, "gone", "DELETE", f"{contacts}/{before}", None)
+    # Clients make idempotency keys of whatever is unique.
+    batched = {"data": [site.document(email="not@x.test")["data"], named["data"]]}
+    batched = kept(client, f"create:{email}", "POST", contacts + "/batch", batched)
+    person = batched["meta"]["results"][1]["id"]
+    kept(client, "upsert", "POST", contacts + "/upsert", named)
+    kept(client, "patch", "PATCH", f"{contacts}/{person}", {"data": {"attributes": {"name": mark + "2"}}})
+    about = {"contact": {"data": {"type": "contacts", "id": person}}}
+    note = {"type": "contact_notes", "attributes": {"body": mark}, "relationships": about}
+    kept(client, "note", "POST", "/v1/contact_notes", {"data": note})
+    kept(client, "ops", "POST", "/v1/operations", {"atomic:operations": [{"op": "add", "data": note}] * 2})
+    client.get(f"{contacts}?filter[search]={mark}&filter[email]={email}")
+    client.get(f"{contacts}/{mark}", headers={"User-Agent": mark, "Referer": f"http://x.test/{email}"})
+    # Another tenant's contact has the same e-mail, and the id of the person in a text: its answer stays.
+    twin = other.document(email="twin@x.test", name=person, custom_1=site.id)
+    first = kept(other.client, "twin", "POST", contacts, twin)
+    kept(client, "own-twin", "POST", contacts, site.document(email="twin@x.test"))
+    twins = client.get(f"{contacts}?filter[email]=twin@x.test").json["data"]
+
+    assert files_with(tmp_path / "erase", [mark]).keys() >= {"rollbook.db-wal"}
+    for each in (person, *(twin["id"] for twin in twins)):
+        assert client.post(f"{contacts}/{each}/erase").status == 200
+    assert files_with(tmp_path / "erase", [mark, "jqxz"]) == {}
+    assert kept(other.client, "twin", "POST", contacts, twin) == first
+    for key, path, document in (("before", contacts, named), ("upsert", contacts + "/upsert", named)):
+        again = client.post(path, document, headers={"Idempotency-Key": key})
+        assert (again.status, again.headers["idempotency-replayed"]) == (404, "true")
+    running.stop()
+    assert files_with(tmp_path / "erase", [mark, "jqxz"]) == {}
+
+
+def grams_of(database: Path) -> set[str]:
+    """Return every token that the search index holds, of contacts that are gone too."""
+    connection = connect_with_driver(database)
+    try:
+        connection.execute("CREATE VIRTUAL TABLE temp.words USING fts5vocab('main', 'contact_search', 'row')")
+        return {row[0] for row in connection.execute("SELECT term FROM temp.words").fetchall()}
+    finally:
+        connection.close()
+
+
+def test_the_search_index_forgets_every_gram_of_an_erased_person(
+    serve: Callable[..., RunningServer], tmp_path: Path
+) -> None:
+    running = serve(tmp_path / "rollbook.db")
+    site = running.new_site()
+    batch(site, random.Random(SEED), 300)
+    # Three letters of a script that nobody else here has, in each text that is indexed.
+    texts = {"name": "ꦲꦤꦕ", "phone_number": "ꦫꦏꦢ", "address_city": "ꦠꦱꦮ", "address_line_2": "ꦭꦥꦝ"}
+    person = site.create(email="qzx@jqx.test", **texts).json["data"]["id"]
+    for name, text in texts.items():
+        found = site.client.get(f"/v1/contacts?filter[{name}_contains]={quote(text)}")
+        assert found.json["meta"]["total"] == 1, name
+    marks = [*texts.values(), "qzx", "jqx"]
+    wait_until(lambda: all(any(mark in gram for gram in grams_of(running.database)) for mark in marks), 10)
+    assert site.client.post(f"/v1/contacts/{person}/erase").status == 200
+    left = [gram for gram in grams_of(running.database) if any(mark in gram for mark in marks)]
+    assert left == []
+    assert files_with(tmp_path, marks) == {}
 
 
 def test_who_was_erased_may_come_back_as_somebody_new(site: SiteWorld) -> None:

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from support import Reply, SiteWorld
+from rollbook.storage.sqlite import connect_with_driver
+from support import Reply, RunningServer, SiteWorld
 
 
 def made(reply: Reply) -> str:
@@ -129,3 +130,31 @@ def test_an_export_has_everything_that_is_held(site: SiteWorld) -> None:
     assert sorted(actions) == ["contacts.create", "contacts.update"]
     assert types.count("consent_events") == 1
     assert "nobody else's" not in str(document)
+
+
+def test_an_export_tells_what_no_attribute_shows_and_what_was_done_with_those_who_were_merged(
+    server: RunningServer, site: SiteWorld
+) -> None:
+    first, second, third = (made(site.create(email=f"{at}@x.test")) for at in range(3))
+    for survivor, other in ((second, third), (first, second)):
+        identifier = {"data": {"type": "contacts", "id": other}}
+        assert site.client.post(f"/v1/contacts/{survivor}/merge", identifier).status == 200
+    connection = connect_with_driver(server.database)
+    try:
+        connection.execute("UPDATE contacts SET mobile_phone_number = '555 020' WHERE id = ?", [int(first)])
+    finally:
+        connection.close()
+    document = site.client.get(f"/v1/contacts/{first}/export").json
+    assert sorted(document["meta"]["merged_ids"]) == [second, third]
+    assert document["meta"]["mobile_phone_number"] == "555 020"
+    done = [
+        (each["attributes"]["resource_id"], each["attributes"]["action"])
+        for each in document["included"]
+        if each["type"] == "audit_events"
+    ]
+    # The newest first: each merge was done to both.
+    assert sorted(done) == sorted(
+        [(each, "contacts.create") for each in (first, second, third)]
+        + [(each, "contacts.merge") for each in (first, second, second, third)]
+    )
+    assert done[-3:] == [(each, "contacts.create") for each in (third, second, first)]

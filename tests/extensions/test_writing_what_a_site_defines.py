@@ -1,5 +1,6 @@
 """Proves the writing of tags, custom fields and sites, and that the audit tells who did it."""
 
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -133,6 +134,71 @@ def owner(server: RunningServer) -> Client:
     return server.client(server.token(client_id, secret))
 
 
+@pytest.mark.parametrize(("of", "name"), [("contact_tags", "name"), ("custom_fields", "title")])
+def test_what_is_archived_says_so_and_is_shown_by_its_id(site: SiteWorld, of: str, name: str) -> None:
+    made = post(site, of, **{name: "Spring"}).json["data"]
+    path = f"/v1/{of}/{made['id']}"
+    assert "archived" not in made["attributes"]
+    for archived, listed_then in ((True, 0), (False, 1)):
+        change = {"data": {"type": of, "id": made["id"], "attributes": {"archived": archived}}}
+        changed = site.client.request("PATCH", path, change).json["data"]
+        assert changed["attributes"] == made["attributes"] | ({"archived": True} if archived else {})
+        assert site.client.get(path).json["data"] == changed
+        assert site.client.get(f"/v1/{of}").json["meta"]["total"] == listed_then
+
+
+def test_every_write_is_audited_and_one_that_changes_nothing_or_is_refused_is_not(
+    server: RunningServer, site: SiteWorld
+) -> None:
+    client = site.client
+    contact, other, gone = (
+        site.create(email=f"{at}@x.test").json["data"]["id"] for at in ("one", "other", "gone")
+    )
+    tag = post(site, "contact_tags", name="T").json["data"]["id"]
+    field = post(site, "custom_fields", title="F").json["data"]["id"]
+    about = {"contact": {"data": {"type": "contacts", "id": contact}}}
+    note = {"data": {"attributes": {"body": "B"}, "relationships": about}}
+    note_id = client.post("/v1/contact_notes", note).json["data"]["id"]
+    upserted, batched, operated = (site.document(email="one@x.test", name=name) for name in "UBO")
+    operated["data"]["id"] = contact
+    tags = f"/v1/contacts/{contact}/relationships/tags"
+    linkage = {"data": [{"type": "contact_tags", "id": tag}]}
+    for _ in range(2):
+        # What is done again changes nothing.
+        client.post("/v1/contacts/upsert", upserted)
+    for method in ("POST", "POST", "DELETE", "DELETE", "PATCH", "PATCH"):
+        client.request(method, tags, linkage)
+    client.post(
+        "/v1/contacts/batch",
+        {
+            "data": [batched["data"], site.document(email="new@x.test")["data"], {"type": "contacts"}],
+            "meta": {"on_duplicate": "update"},
+        },
+    )
+    client.post("/v1/operations", {"atomic:operations": [{"op": "update", "data": operated["data"]}]})
+    client.post("/v1/operations", {"atomic:operations": [{"op": "remove", "ref": {"type": "x"}}]})
+    for of, which, name in (
+        ("contacts", contact, "name"), ("contact_tags", tag, "name"), ("custom_fields", field, "title"),
+        ("contact_notes", note_id, "body"), ("sites", site.id, "title"),
+    ):  # fmt: skip
+        for value in ("Z", "Z", True):
+            patch(site, of, which, **{name: value})
+    client.post(f"/v1/contacts/{contact}/merge", {"data": {"type": "contacts", "id": other}})
+    client.request("DELETE", f"/v1/contact_notes/{note_id}")
+    client.request("DELETE", f"/v1/contact_tags/{tag}")
+    for _ in range(2):
+        client.request("DELETE", f"/v1/contacts/{gone}")
+        client.post(f"/v1/contacts/{contact}/erase")
+    events = client.get("/v1/audit_events?page[size]=100").json["data"]
+    assert Counter(each["attributes"]["action"] for each in events) == {
+        # Three, and one of the batch; upsert, three of tags, batch, operation and PATCH.
+        "contacts.create": 4, "contacts.update": 7, "contacts.merge": 2, "contacts.delete": 1, "contacts.erase": 1,
+        "contact_tags.create": 1, "contact_tags.update": 1, "contact_tags.delete": 1,
+        "contact_notes.create": 1, "contact_notes.update": 1, "contact_notes.delete": 1,
+        "custom_fields.create": 1, "custom_fields.update": 1, "sites.update": 1,
+    }  # fmt: skip
+
+
 def test_the_audit_tells_who_did_what_newest_first_without_personal_data(site: SiteWorld) -> None:
     tag = post(site, "contact_tags", name="Secret name").json["data"]["id"]
     contact = site.create(name="Secret name", email="secret@x.test").json["data"]["id"]
@@ -152,5 +218,8 @@ def test_the_audit_tells_who_did_what_newest_first_without_personal_data(site: S
     assert "ecret" not in reply.body.decode()
     one = site.client.get(f"/v1/audit_events?filter[resource_id]={tag}&filter[action_eq]=contact_tags.delete")
     assert one.json["meta"]["total"] == 1
+    assert [
+        site.client.get(f"/v1/audit_events/{each['id']}").json["data"] for each in reply.json["data"]
+    ] == (reply.json["data"])
     key_id = one.json["data"][0]["attributes"]["key_id"]
     assert site.client.get(f"/v1/audit_events?filter[key_id]={key_id}").json["meta"]["total"] == 5

@@ -5,6 +5,7 @@ is sent, changes the model, and returns the answer that is expected, or raises R
 """
 
 import copy
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -119,7 +120,9 @@ class Model(Register):
     def create(self, key: Key, type_name: str, document: Json) -> Thing:
         """Make a resource."""
         data = document["data"]
-        site = None if type_name == "contact_notes" else self.site_of(key, data)
+        site = None if type_name in ("contact_notes", "sites") else self.site_of(key, data)
+        if type_name == "sites" and key.site_ids is not None:
+            raise refused(403, "You do not have permission to perform this action")
         key.require(f"edit:{type_name}")
         if data.get("type", type_name) != type_name:
             raise refused(409, f"Type must be {type_name}", "/data/type")
@@ -135,6 +138,9 @@ class Model(Register):
             site = contact.site if contact else None
         elif type_name == "contact_tags":
             self._judge_tag_name(key, site, None, given, problems)
+        elif type_name == "sites":
+            _judge_blank("title", given, problems)
+            self._judge_subdomain(None, given, problems)
         else:
             self._judge_new_field(key, site, given, problems)
         _refuse(type_name, problems)
@@ -202,6 +208,16 @@ class Model(Register):
         given.clear()
         given.update(values)
 
+    def _judge_subdomain(self, own: Thing | None, given: Json, problems: dict[str, Json]) -> None:
+        subdomain = given.get("subdomain")
+        if subdomain is None or "subdomain" in problems:
+            return
+        if not re.fullmatch("[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", subdomain):
+            problems["subdomain"] = attribute_error("subdomain", "is invalid")
+        elif any(each.values["subdomain"] == subdomain and each is not own for each in self.sites):
+            # Whose it is is said to nobody: every site is unlike every other, seen or not.
+            problems["subdomain"] = attribute_error("subdomain", "has already been taken")
+
     def change(self, key: Key, type_name: str, which: Any, document: Json, if_match: Any = None) -> Thing:
         """Change what is given of a resource; `if_match` is the document that it must be as."""
         data = document["data"]
@@ -234,6 +250,8 @@ class Model(Register):
         }
         if type_name == "contact_tags" and "name" in given:
             self._judge_tag_name(key, thing.site, thing, given, problems)
+        if type_name == "sites":
+            self._judge_subdomain(thing, given, problems)
         for name in ("title", "body"):
             if name in given:
                 _judge_blank(name, given, problems)
@@ -431,7 +449,7 @@ class Model(Register):
         self.remove(key, type_name, target)
         return {}
 
-    def merge(self, key: Key, which: str, document: Json) -> Answer:
+    def merge(self, key: Key, which: str, document: Json, if_match: Any = None) -> Answer:
         """Dissolve another contact in the one that survives."""
         survivor = self.find(key, "contacts", which)
         other = self.find(key, "contacts", document["data"])
@@ -441,6 +459,7 @@ class Model(Register):
         key.require("edit:contact_notes")
         if survivor is other:
             raise refused(422, "A contact can't be merged with itself", "/data/id")
+        self._match(survivor, if_match)
         for name, value in other.values.items():
             own = survivor.values.get(name)
             if (value and not own) or own is None:
@@ -450,17 +469,19 @@ class Model(Register):
         for each in (*self.things["contact_notes"], *survivor.ledger):
             each.contact = survivor if each.contact is other else each.contact
         survivor.touch()
-        survivor.audit.add(("contacts.merge", key.id))
+        for each in (survivor, other):
+            each.audit.add(("contacts.merge", key.id))
         self._drop(other)
         self.merged = [(each, survivor if into is other else into) for each, into in self.merged]
         self.merged.append((other, survivor))
         return self.showing(survivor)
 
-    def erase(self, key: Key, which: str) -> list[Thing]:
+    def erase(self, key: Key, which: str, if_match: Any = None) -> list[Thing]:
         """Remove a person; return the contacts that were one with it."""
         contact = self.find(key, "contacts", which)
         key.require("edit:contacts")
         key.require("edit:contact_notes")
+        self._match(contact, if_match)
         self._drop(contact)
         former = [each for each, into in self.merged if into is contact]
         self.merged = [(each, into) for each, into in self.merged if into is not contact]

@@ -41,8 +41,8 @@ class Register:
 
     def __init__(self, api: str) -> None:
         self.api = api
-        self.sites: list[Thing] = []
         self.things: dict[str, list[Thing]] = {name: [] for name in WRITABLE}
+        self.sites = self.things["sites"]
         self.gone: list[Thing] = []
         self.merged: list[tuple[Thing, Thing]] = []
         self.local_ids: dict[tuple[str, str], Thing] = {}
@@ -57,8 +57,7 @@ class Register:
             if thing is not None and thing in self.things[type_name] and key.sees(thing):
                 return thing
         sent = which.get("id") if isinstance(which, dict) else which
-        pool = self.sites if type_name == "sites" else self.things[type_name]
-        for thing in pool:
+        for thing in self.things[type_name]:
             if thing.id.known == str(sent) and key.sees(thing):
                 return thing
         for other, survivor in self.merged:
@@ -162,9 +161,15 @@ class Register:
         url = Url((self.api, "contacts", contact.id, "export"))
         links = {"self": url, "current": url}
         included = [self.resource(each) for each in parts]
-        return Answer(
-            200, {"data": self.resource(contact), "included": included, "links": links}
-        ), contact.audit
+        merged = self.merged_into(contact)
+        meta = {"merged_ids": [each.id for each in merged], "mobile_phone_number": None}
+        document = {"data": self.resource(contact), "included": included, "links": links, "meta": meta}
+        return Answer(200, document), contact.audit.union(*(each.audit for each in merged))
+
+    def merged_into(self, contact: Thing) -> list[Thing]:
+        """Return the contacts that were dissolved in one, in the order of their ids."""
+        merged = [other for other, survivor in self.merged if survivor is contact]
+        return sorted(merged, key=lambda each: int(each.id.known))
 
     def _included(
         self, things: Sequence[Thing], includes: Iterable[str], fields: dict[str, list[str]]
@@ -181,8 +186,7 @@ class Register:
     def listing(self, key: Key, type_name: str, query: Pairs) -> list[Thing]:
         """Return what a collection holds for a key, filtered and sorted."""
         asked = dict(query)
-        pool = self.sites if type_name == "sites" else self.things[type_name]
-        found = [each for each in pool if key.sees(each)]
+        found = [each for each in self.things[type_name] if key.sees(each)]
         if type_name in ("contact_tags", "custom_fields"):
             found = [each for each in found if not each.values.get("archived")]
         for name, value in asked.items():

@@ -22,7 +22,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 from model import words
-from model.documents import Json, aligned, plain
+from model.documents import MOMENT, Json, aligned, plain
 from model.model import Model
 from model.things import FIELD_KINDS, Answer, Key, Refused, Thing, not_found
 
@@ -120,11 +120,9 @@ class RegisterMachine(RuleBasedStateMachine):
             }
             client.token = client.post("/v1/oauth/token", sent).json["access_token"]
             user_id = client.get("/v1/me").json["data"]["id"]
-            seen = KEYS[name][0] or range(3)
+            seen = frozenset(str(made[at].id) for at in KEYS[name][0]) or None
             permissions = frozenset(KEYS[name][1]) or None
-            self.keys[name] = Key(
-                name, str(key.id), user_id, frozenset(str(made[at].id) for at in seen), permissions
-            )
+            self.keys[name] = Key(name, str(key.id), user_id, seen, permissions)
 
     def teardown(self) -> None:
         """Close what the steps used."""
@@ -217,7 +215,7 @@ class RegisterMachine(RuleBasedStateMachine):
 
     def id_of(self, type_name: str, pick: int) -> str:
         """Return the id of a resource, of one that is gone, or none at all."""
-        pool = self.model.sites if type_name == "sites" else self.model.things[type_name]
+        pool = self.model.things[type_name]
         if pick < UNKNOWN and pool:
             return pool[pick % len(pool)].id.known
         gone = [each.id.known for each in self.model.gone if each.type == type_name]
@@ -257,6 +255,8 @@ class RegisterMachine(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         """Make a few of each, for not every run has every rule."""
+        for at in range(3):
+            self.show("all", "sites", at, ())
         for at, word in enumerate(("Straße", "STRASSE", "é", "e\u0301", "ann")):
             site, given = at % 2, {"email": f"{word}@example.test", "name": word, "subscribed": at % 3 == 0}
             self._create("both", "contacts", {"data": self.resource("contacts", site, given)}, once=False)
@@ -307,6 +307,31 @@ class RegisterMachine(RuleBasedStateMachine):
         given = {"title": title, "handle": handle, "type": kind, "required": required}
         given = {name: value for name, value in given.items() if value is not None}
         self._create(key, "custom_fields", {"data": self.resource("custom_fields", site, given)}, once)
+
+    @rule(key=keys, title=words.values, subdomain=words.subdomains, rarely=st.integers(0, 3), once=onces)
+    def create_site(self, key: str, title: Any, subdomain: Any, rarely: int, once: bool) -> None:
+        if rarely == 0 or key != "all":
+            given = {"title": title, "subdomain": self._subdomain(subdomain or "new")}
+            self._create(key, "sites", {"data": {"type": "sites", "attributes": given}}, once)
+
+    @rule(
+        key=keys,
+        pick=picks,
+        given=st.fixed_dictionaries({}, optional={"title": words.values, "subdomain": words.subdomains}),
+        match=matches,
+        twist=twists,
+        once=onces,
+    )
+    def change_site(self, key: str, pick: int, given: Json, match: str, twist: str, once: bool) -> None:
+        if "subdomain" in given:
+            given = given | {"subdomain": self._subdomain(given["subdomain"])}
+        document = {"data": {"type": "sites", "attributes": given}}
+        self._change(key, "sites", pick, document, match, twist, once, safe={"title": "Matched"})
+
+    def _subdomain(self, word: Any) -> Any:
+        """Return a subdomain that no other run has taken."""
+        fit = isinstance(word, str) and word.isalnum() and word.isascii() and word.islower()
+        return f"run-{self.site_id(0)}-{word}" if fit else word
 
     @rule(key=keys, contact=picks, body=words.values, twist=twists, once=onces)
     def create_note(self, key: str, contact: int, body: Any, twist: str, once: bool) -> None:
@@ -680,30 +705,34 @@ class RegisterMachine(RuleBasedStateMachine):
             return {"op": verb, "href": f"/v1/{type_name}/{target['id']}", **sent}
         return {"op": verb, "ref": target, **sent}
 
-    @rule(key=keys, survivor=picks, other=picks, once=onces)
-    def merge(self, key: str, survivor: int, other: int, once: bool) -> None:
+    @rule(key=keys, survivor=picks, other=picks, match=matches, once=onces)
+    def merge(self, key: str, survivor: int, other: int, match: str, once: bool) -> None:
         contact_id = self.id_of("contacts", survivor)
+        headers, expected = self.matching(contact_id, match)
         document = {"data": {"type": "contacts", "id": self.id_of("contacts", other)}}
         path = f"/v1/contacts/{contact_id}/merge"
-        self.write(
-            key, "POST", path, document, lambda who: self.model.merge(who, contact_id, document), once=once
-        )
 
-    @rule(key=keys, pick=picks, rarely=st.integers(0, 3))
-    def erase(self, key: str, pick: int, rarely: int) -> None:
+        def act(who: Key) -> Answer:
+            return self.model.merge(who, contact_id, document, expected)
+
+        self.write(key, "POST", path, document, act, once=once, headers=headers)
+
+    @rule(key=keys, pick=picks, rarely=st.integers(0, 3), match=matches)
+    def erase(self, key: str, pick: int, rarely: int, match: str) -> None:
         if rarely:
             # It rewrites the file: often enough is enough.
             pick = UNKNOWN + pick % 4
         contact_id = self.id_of("contacts", pick)
+        headers, expected = self.matching(contact_id, match)
         forgotten: list[Thing] = []
 
         def act(who: Key) -> Answer:
-            forgotten.extend(self.model.erase(who, contact_id))
+            forgotten.extend(self.model.erase(who, contact_id, expected))
             return Answer(200, {"data": {}})
 
-        self.write(key, "POST", f"/v1/contacts/{contact_id}/erase", None, act)
+        self.write(key, "POST", f"/v1/contacts/{contact_id}/erase", None, act, headers=headers)
         for kept in self.kept:
-            if any(f'"{each.id.known}"' in json.dumps(kept.body) for each in forgotten):
+            if forgotten and _tells_of(kept.body, forgotten):
                 kept.status, kept.body = 404, {"errors": list(not_found().errors)}
 
     @rule(pick=st.integers(0, 20), differently=st.sampled_from([False, False, True]))
@@ -786,13 +815,28 @@ class RegisterMachine(RuleBasedStateMachine):
             self._compare(request, Answer(no.status, {"errors": list(no.errors)}), reply)
             return
         told = reply.json
-        told.pop("meta", None)
+        assert MOMENT.fullmatch(told["meta"].pop("exported_at"))
         events = [each for each in told["included"] if each["type"] == "audit_events"]
         told["included"] = [each for each in told["included"] if each["type"] != "audit_events"]
         self._compare(request, answer, Reply(reply.status, reply.headers, json.dumps(told).encode()))
         about = {(each["attributes"]["resource_type"], each["attributes"]["resource_id"]) for each in events}
-        assert about == {("contacts", contact_id)}
+        assert about == {("contacts", each) for each in (contact_id, *told["meta"]["merged_ids"])}
         assert {(each["attributes"]["action"], each["attributes"]["key_id"]) for each in events} == audit
+
+    @rule(key=keys, pick=picks)
+    def ask_for_audit(self, key: str, pick: int) -> None:
+        """Who did what to a contact, as those see it who see its site."""
+        contacts = self.model.things["contacts"]
+        if not contacts:
+            return
+        contact, who = contacts[pick % len(contacts)], self.keys[key]
+        path = f"/v1/audit_events?page[size]=1000&filter[resource_id]={contact.id.known}"
+        reply = self.clients[key].get(path)
+        if not who.may("view:audit_events"):
+            assert reply.status == 403, path
+            return
+        told = {(each["attributes"]["action"], each["attributes"]["key_id"]) for each in reply.json["data"]}
+        assert told == (contact.audit if who.sees(contact) else set()), path
 
     def _query(
         self, key: str, type_name: str, filters: list[tuple[int, int, str]], sort: int
@@ -807,7 +851,7 @@ class RegisterMachine(RuleBasedStateMachine):
             and not any(name == "filter[site_id]" and value for name, value in query)
         ):
             # It sees the sites of other runs, too.
-            query.append(("filter[site_id]", ",".join(self.site_id(at) for at in range(3))))
+            query.append(("filter[site_id]", self._every_site()))
         text = words.SORTS[type_name][sort % len(words.SORTS[type_name])]
         return list(dict([*query, *([("sort", text)] if text else [])]).items())
 
@@ -906,12 +950,32 @@ class RegisterMachine(RuleBasedStateMachine):
 
     def _look_over(self, key: str) -> None:
         """Compare all that there is."""
-        sites = ("filter[site_id]", ",".join(self.site_id(at) for at in range(3)))
+        self._ask_for_all("both", "sites", [("page[size]", "1000")])
+        sites = ("filter[site_id]", self._every_site())
         for type_name in self.model.things:
-            self._ask_for_all(key, type_name, [sites, ("page[size]", "1000")])
+            if type_name != "sites":
+                self._ask_for_all(key, type_name, [sites, ("page[size]", "1000")])
+
+    def _every_site(self) -> str:
+        return ",".join(each.id.known for each in self.model.sites)
 
     def _ask_for_all(self, key: str, type_name: str, query: list[tuple[str, str]]) -> None:
         self.ask(key, type_name, query, lambda who: self.model.page(who, type_name, query))
+
+
+def _tells_of(part: Any, erased: list[Thing]) -> bool:
+    """Say whether an answer tells of a person: by an id, or by the e-mail in the same site."""
+    if isinstance(part, list):
+        return any(_tells_of(each, erased) for each in part)
+    if not isinstance(part, dict):
+        return False
+    if part.get("id") in [each.id.known for each in erased]:
+        return True
+    if part.get("type") == "contacts" and "attributes" in part:
+        values, site = erased[0].values, erased[0].site
+        of_site = site is not None and part["relationships"]["site"]["data"]["id"] == site.id.known
+        return of_site and bool(part["attributes"]["email"] == values["email"])
+    return any(_tells_of(each, erased) for each in part.values())
 
 
 def _always(answer: Answer) -> Callable[[Key], Answer]:

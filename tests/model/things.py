@@ -34,6 +34,7 @@ WRITABLE: dict[str, dict[str, Any]] = {
         "required": "flag",
         "archived": "flag",
     },
+    "sites": {"title": "text", "subdomain": "text"},
 }
 IDNA = {"exämple.test": "xn--exmple-cua.test", "exa\u0308mple.test": "xn--exmple-cua.test"}
 TITLES = {
@@ -122,12 +123,12 @@ class Thing:
 
 @dataclass(frozen=True)
 class Key:
-    """An API key: the sites that it sees, and its permissions (None for all)."""
+    """An API key: the sites that it sees, and its permissions (None for all of either)."""
 
     name: str
     id: str
     user_id: str
-    site_ids: frozenset[str]
+    site_ids: frozenset[str] | None
     permissions: frozenset[str] | None = None
 
     def may(self, permission: str | None) -> bool:
@@ -141,7 +142,7 @@ class Key:
 
     def sees(self, thing: Thing) -> bool:
         """Say whether the key sees the site of a resource, or a site itself."""
-        return (thing.site or thing).id.known in self.site_ids
+        return self.site_ids is None or (thing.site or thing).id.known in self.site_ids
 
 
 @dataclass(frozen=True)

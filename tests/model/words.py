@@ -140,6 +140,11 @@ consents: st.SearchStrategy[Any] = st.sampled_from(
 )
 externals: st.SearchStrategy[Any] = st.sampled_from(["crm-1", "crm-2", "CRM-1", "crm-3", 7, "", None, []])
 
+# Some are of every site's own run, so that two may want one; the others cannot be.
+subdomains: st.SearchStrategy[Any] = st.sampled_from(
+    ["one", "two", "three", "new", "one", "two", None, "", "Big", "-a", "a.b", "ä", "a" * 64, True, []]
+)
+
 CONTACT_FILTERS = (
     *("search", "search", "email", "email_eq", "email_contains", "name_contains", "name_contains"),
     *("phone_number_contains", *(f"{name}_contains" for name in PLAIN[:6]), "mobile_phone_number_contains"),

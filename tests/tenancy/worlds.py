@@ -83,7 +83,7 @@ class World:
     def id(self, kind: str, type_name: str, which: int = 0) -> str:
         """Return an id of a type, as seen by the asker."""
         if kind == "unknown":
-            return UNKNOWN[type_name]
+            return str(int(UNKNOWN[type_name]) - which)
         tenant: Tenant = getattr(self, kind)
         of_type = tenant.ids[type_name]
         return of_type[min(which, len(of_type) - 1)]

@@ -42,7 +42,7 @@ NOBODY = Caller(0, 0, frozenset(), frozenset(), 0.0)
 
 
 class Retry(NamedTuple):
-    """A write that may come again: its API key, its idempotency key, and the hash of its request."""
+    """A write that may come again: its API key, and the hashes of its idempotency key and its request."""
 
     key_id: int
     key: str

@@ -129,7 +129,7 @@ def _operation(route: Route, api_url: str) -> Operation | None:
         for status in described["responses"].keys() & {"200", "201"}:
             described["responses"][status].setdefault("headers", {})["Idempotency-Replayed"] = REPLAYED
         described.setdefault("parameters", []).append(IDEMPOTENCY_KEY)
-        if "{id}" in route.template and not route.template.endswith(("merge", "erase")):
+        if "{id}" in route.template:
             problems.append(Problem(Refusal.CHANGED_MEANWHILE))
             described["parameters"].append(IF_MATCH)
     described["responses"] = refusals.with_problems(described["responses"], problems, api_url)

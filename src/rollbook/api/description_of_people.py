@@ -119,7 +119,11 @@ def people_schemas(written: Sequence[str]) -> dict[str, Any]:
             data=contact,
             included=included,
             links=_document(self=describe.LINK, current=describe.LINK),
-            meta=_document(exported_at={"type": "string", "format": "date-time"}),
+            meta=_document(
+                exported_at={"type": "string", "format": "date-time"},
+                merged_ids={"type": "array", "items": {"type": "string"}},
+                mobile_phone_number={"type": ["string", "null"]},
+            ),
         ),
         "operations": _document(**{"atomic:operations": operations}),
         "operation_results": _document(**{"atomic:results": {"type": "array", "items": done}}),
@@ -271,7 +275,7 @@ def _export(api_url: str) -> Operation:
         "data": describe.resource_example(CONTACT, RELATED_IDS),
         "included": [],
         "links": {"self": url, "current": url},
-        "meta": {"exported_at": "2026-05-01T10:00:00.000Z"},
+        "meta": {"exported_at": "2026-05-01T10:00:00.000Z", "merged_ids": [], "mobile_phone_number": None},
     }
     content = describe.content("contacts_export", example)
     return _operation(

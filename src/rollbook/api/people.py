@@ -92,17 +92,21 @@ async def export(call: Call) -> Answer:
     for permission in erasure.EXPORT_PERMISSIONS:
         call.caller.require(permission)
     catalogue, api_url = call.house.catalogue, call.house.api_url
-    record, compound = await call.house.database.read(
+    held = await call.house.database.read(
         lambda snapshot, asked: erasure.everything_about(snapshot, asked, catalogue), found
     )
     included = [
-        resource_object(resource, each, api_url) for resource, records in compound for each in records
+        resource_object(resource, each, api_url) for resource, records in held.compound for each in records
     ]
-    url = url_of(call, contacts.RESOURCE, record)
+    url = url_of(call, contacts.RESOURCE, held.record)
     document = single_document(
-        resource_object(contacts.RESOURCE.type, record, api_url), url + "/export", included
+        resource_object(contacts.RESOURCE.type, held.record, api_url), url + "/export", included
     )
-    document["meta"] = {"exported_at": now()}
+    document["meta"] = {
+        "exported_at": now(),
+        "merged_ids": held.merged_ids,
+        "mobile_phone_number": held.mobile_phone_number,
+    }
     return json_answer(200, document)
 
 
@@ -111,7 +115,8 @@ async def erase(call: Call) -> Answer:
     found = await _found(call)
     for permission in erasure.ERASE_PERMISSIONS:
         call.caller.require(permission)
-    return await write(call, erasure.erase_many, found, lambda _nothing: json_answer(200, NO_DATA))
+    expected = found._replace(if_match=entity_tags.if_match(call, contacts.RESOURCE))
+    return await write(call, erasure.erase_many, expected, lambda _nothing: json_answer(200, NO_DATA))
 
 
 async def finish_erasures(call: Call) -> None:

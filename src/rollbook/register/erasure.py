@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import orjson
 from sqlalchemy import bindparam, select, update
@@ -58,40 +59,54 @@ def finish_many(transaction: Transaction, items: list[Sequence[tuple[int, int]]]
     return [None] * len(items)
 
 
-def everything_about(
-    snapshot: Snapshot, found: Found, catalogue: Mapping[str, Resource]
-) -> tuple[Record, Compound]:
-    """Return a contact and all that belongs to it: site, tags, notes, consent events, audit events.
+class Everything(NamedTuple):
+    """All that is held about a person: the contact, what belongs to it, and what none of these shows."""
+
+    record: Record
+    compound: Compound
+    mobile_phone_number: str | None
+    merged_ids: Sequence[str]
+
+
+def everything_about(snapshot: Snapshot, found: Found, catalogue: Mapping[str, Resource]) -> Everything:
+    """Return all that is held about a contact, those that were merged into it included.
 
     Raises Refused where the contact is gone.
     """
     record = contacts.read(snapshot, found)
+    values = contacts.values_of(snapshot, found.site_id, found.id) or {}
+    rows = snapshot.rows(merged_into, {"site_id": found.site_id, "id": found.id})
+    former = [str(each) for each in sorted(row[0] for row in rows)]
     site = stored(snapshot, catalogue["sites"], found.site_id, found.site_id)
     linked = [stored(snapshot, tags.RESOURCE, found.site_id, each) for each in _tags(record)]
-    included = [
+
+    def about(resource: Resource, name: str, contact_id: str) -> Sequence[Record]:
+        query = read_query(resource.type, f"filter[{name}]={contact_id}".encode())
+        asked = PageAsked(resource, query._replace(page=EVERYTHING), frozenset([found.site_id]), catalogue)
+        return page(snapshot, asked).records
+
+    own_id = str(found.id)
+    events = itertools.chain(*(about(audit.RESOURCE, "resource_id", each) for each in (own_id, *former)))
+    compound = [
         (catalogue["sites"].type, [site] if site else []),
         (tags.TYPE, [each for each in linked if each]),
+        (notes.TYPE, about(notes.RESOURCE, "contact_id", own_id)),
+        (consent.TYPE, about(consent.RESOURCE, "contact_id", own_id)),
+        (audit.TYPE, sorted(events, key=lambda event: event.id, reverse=True)),
     ]
-    for resource, name in (
-        (notes.RESOURCE, "contact_id"),
-        (consent.RESOURCE, "contact_id"),
-        (audit.RESOURCE, "resource_id"),
-    ):
-        query = read_query(resource.type, f"filter[{name}]={found.id}".encode())
-        asked = PageAsked(resource, query._replace(page=EVERYTHING), frozenset([found.site_id]), catalogue)
-        included.append((resource.type, list(page(snapshot, asked).records)))
-    return record, included
+    return Everything(record, compound, values.get("mobile_phone_number"), former)
 
 
 def _erase(transaction: Transaction, found: Found) -> Refused | None:
     values = contacts.values_of(transaction, found.site_id, found.id)
     if values is None:
         return missing(transaction, contacts.RESOURCE, found.caller, str(found.id))
+    contacts.read(transaction, found)
     contacts.delete_with_all(transaction, found.site_id, found.id, Subscription(values["subscription"]))
     moment = now()
     former = transaction.rows(merged_into, {"site_id": found.site_id, "id": found.id})
-    for contact_id in (found.id, *(row[0] for row in former)):
-        kept_answers.forget(transaction, contact_id, NOT_FOUND)
+    known_as = (found.id, *(row[0] for row in former))
+    kept_answers.forget(transaction, known_as, found.site_id, values["email"], NOT_FOUND)
     transaction.insert(merging.add_tombstone, [(found.site_id, found.id, None, 0, moment)])
     transaction.run(
         merging.follow_survivor, {"of_site": found.site_id, "other_id": found.id, "new_survivor": None}

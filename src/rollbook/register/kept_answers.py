@@ -49,9 +49,14 @@ add_answer = InsertRows(
     dialects.insert_or_skip(table, ["key_id", "idempotency_key"]).returning(table.c.key_id),
     ["key_id", "idempotency_key", "request_hash", "status", "headers", "body", "created_at"],
 )
-forget_answers_with = Statement(
+answers_with = Statement(
+    select(table.c.key_id, table.c.idempotency_key, table.c.body).where(
+        dialects.contains(table.c.body, bindparam("needle"))
+    )
+)
+forget_answer = Statement(
     update(table)
-    .where(dialects.contains(table.c.body, bindparam("needle")))
+    .where(table.c.key_id == bindparam("of_key"), table.c.idempotency_key == bindparam("of_idempotency_key"))
     .values(status=bindparam("new_status"), headers="[]", body=bindparam("new_body"))
 )
 
@@ -68,10 +73,37 @@ def do_once_many(transaction: Transaction, items: list[Once]) -> list[KeptAnswer
     return [_do_once(transaction, each) for each in items]
 
 
-def forget(transaction: Transaction, contact_id: int, answer: str) -> None:
-    """Put another answer, a 404, in the place of every kept one that speaks of a contact."""
-    values = {"needle": f'"{contact_id}"', "new_status": 404, "new_body": answer}
-    transaction.run(forget_answers_with, values)
+def forget(
+    transaction: Transaction, contact_ids: Sequence[int], site_id: int, email: str, answer: str
+) -> None:
+    """Put another answer, a 404, in the place of every kept one that speaks of a person.
+
+    Those are the answers with any of these ids, and those with a contact of the site that has the e-mail: it
+    may be one that was deleted since, whose id nobody remembers. What others wrote into a text says nothing.
+    """
+    ids = {str(each) for each in contact_ids}
+    told = set()
+    for needle in (*ids, email):
+        for key_id, key, body in transaction.rows(answers_with, {"needle": orjson.dumps(needle).decode()}):
+            if _tells_of(orjson.loads(body), ids, str(site_id), email):
+                told.add((key_id, key))
+    for key_id, key in sorted(told):
+        values = {"of_key": key_id, "of_idempotency_key": key, "new_status": 404, "new_body": answer}
+        transaction.run(forget_answer, values)
+
+
+def _tells_of(part: Any, ids: set[str], site_id: str, email: str) -> bool:
+    """Say whether a document has, anywhere, one of these contacts, or one of the site with the e-mail."""
+    if isinstance(part, list):
+        return any(_tells_of(each, ids, site_id, email) for each in part)
+    if not isinstance(part, dict):
+        return False
+    if part.get("id") in ids:
+        return True
+    if part.get("type") == "contacts" and "attributes" in part:
+        site = part["relationships"]["site"]["data"]["id"]
+        return bool(part["attributes"]["email"] == email and site == site_id)
+    return any(_tells_of(each, ids, site_id, email) for each in part.values())
 
 
 def _do_once(transaction: Transaction, once: Once) -> KeptAnswer | Refused:

@@ -287,7 +287,7 @@ class PostgreSQLSession:
 class QuestionDumper(StrDumperUnknown):
     """Sends a question for tokens in the words of PostgreSQL."""
 
-    def dump(self, obj: Question) -> Any:
+    def dump(self, obj: Any) -> Any:
         """Return the `tsquery`."""
         return super().dump(obj.for_postgresql())
 

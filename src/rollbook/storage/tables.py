@@ -272,7 +272,7 @@ audit_events = _narrow_table(
     Index("audit_events_by_resource", "site_id", "resource_id", "id"),
 )
 
-# Answers kept for retries with the same Idempotency-Key, by the API key that sent it.
+# Answers kept for retries with the same Idempotency-Key, by the API key that sent it; of the former the hash.
 kept_answers = _narrow_table(
     "kept_answers",
     _number("key_id", ForeignKey("keys.id", ondelete="CASCADE")),
