@@ -18,6 +18,7 @@ from rollbook.register.contact_type import (
     FIXED,
     NO_KEYS,
     PLAIN,
+    RECORD_COLUMNS,
     STAMPS,
     SUBSCRIPTION_AT,
     TYPE,
@@ -95,7 +96,7 @@ contact_as_it_is = Statement(
     select(*COLUMNS).where(table.c.site_id == bindparam("site_id"), table.c.id == bindparam("id"))
 )
 add_contact = InsertRows(
-    dialects.insert_or_skip(table, ["site_id", "email_key"]).returning(*COLUMNS),
+    dialects.insert_or_skip(table, ["site_id", "email_key"]).returning(*RECORD_COLUMNS),
     [
         *("site_id", "id", "name", "email", *PLAIN, "subscription", "custom", *STAMPS),
         *("name_key", "email_key", "search_keys"),
@@ -441,7 +442,7 @@ def _taken_external(snapshot: Snapshot, found: Found, external: str) -> list[Pro
 RESOURCE = Resource(
     type=TYPE,
     table=table,
-    columns=COLUMNS,
+    columns=RECORD_COLUMNS,
     records=records_of,
     sort_columns={"name": table.c.name_key, "email": table.c.email_key, "created_at": table.c.created_at},
     view_permission=VIEW,
