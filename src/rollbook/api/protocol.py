@@ -66,6 +66,7 @@ class Protocol(asyncio.Protocol):
         self._current: Request | None = None
         self._newest: Request | None = None
         self._is_reading = self._may_write = True
+        self._is_due = False
         self._in_head = True
         self._head_bytes = 0
         self.deadline: float | None = None
@@ -124,9 +125,9 @@ class Protocol(asyncio.Protocol):
         self._may_write = False
 
     def resume_writing(self) -> None:
-        """Go on with the requests that wait."""
+        """Go on with the requests that wait, though not within the write that told so."""
         self._may_write = True
-        self._proceed()
+        self._proceed_later()
 
     # The parser.
 
@@ -186,18 +187,30 @@ class Protocol(asyncio.Protocol):
     # The requests.
 
     def _proceed(self) -> None:
-        """Answer the requests that wait, one after the other, as far as they need nobody else."""
+        """Answer the next request, as far as that needs nobody else."""
         if self._transport.is_closing():
             return
-        while self._waiting and self._current is None and self._may_write:
+        if self._waiting and self._current is None and self._may_write:
             request = self._current = self._waiting.popleft()
             self._step(self._serve(request, partial(self._finish, request)))
+            if self._waiting and self._current is None:
+                self._proceed_later()
         # Requests that wait would fill the memory, were more of them read.
         if self._is_reading is bool(self._waiting) and not self._transport.is_closing():
             self._is_reading = not self._waiting
             (self._transport.resume_reading if self._is_reading else self._transport.pause_reading)()
         if self.deadline is None and self._current is None and not self._waiting and self._in_head:
             self._expect(self._settings.idle_seconds, None)
+
+    def _proceed_later(self) -> None:
+        """Go on in the loop's next turn: who sends many requests at once must not hold others up."""
+        if not self._is_due:
+            self._is_due = True
+            self._loop.call_soon(self._proceed_now)
+
+    def _proceed_now(self) -> None:
+        self._is_due = False
+        self._proceed()
 
     def _step(self, answering: Coroutine[Any, Any, None]) -> None:
         """Go on answering up to the next wait, if there is one: most reads have none, and need no task."""
