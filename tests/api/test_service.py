@@ -153,12 +153,7 @@ def test_a_failure_is_told_by_its_type_and_place_without_its_message() -> None:
 
 
 def request_from(client: str) -> Request:
-    async def receive() -> dict[str, Any]:
-        raise AssertionError("the limit reads no body")
-
-    return Request(
-        {"method": "GET", "path": "/", "query_string": b"", "headers": [], "client": (client, 1)}, receive
-    )
+    return Request("GET", "/", b"", {}, client, limit=0)
 
 
 def test_the_rate_limit_counts_each_client_alone_and_forgets_when_too_many_come() -> None:

@@ -3,25 +3,37 @@
 from itertools import count
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from jsonapi.worlds import API_URL, BOATS, SAILORS, boat, sailor
 
+from rollbook.jsonapi import writing
 from rollbook.jsonapi.query import read_query
-from rollbook.jsonapi.writing import (
-    Collection,
-    collection_document,
-    included_objects,
-    resource_object,
-    single_document,
-)
+from rollbook.jsonapi.resource import Record, ResourceType
+from rollbook.jsonapi.writing import Collection
 
 URL = f"{API_URL}/boats"
 
 
+def read(written: Any) -> Any:
+    """Return what a client reads in what was written."""
+    return orjson.loads(orjson.dumps(written))
+
+
+def resource_object(of: ResourceType, record: Record, fields: frozenset[str] | None = None) -> dict[str, Any]:
+    found: dict[str, Any] = read(writing.resource_object(of, record, API_URL, fields))
+    return found
+
+
+def collection_document(*asked: Any, **more: Any) -> dict[str, Any]:
+    found: dict[str, Any] = read(writing.collection_document(*asked, **more))
+    return found
+
+
 def test_a_record_becomes_a_resource_object_with_all_its_relationships() -> None:
-    written = resource_object(BOATS, boat(17, owner=4, crew=(4, 5)), API_URL)
+    written = resource_object(BOATS, boat(17, owner=4, crew=(4, 5)))
     assert written == {
         "id": "17",
         "type": "boats",
@@ -39,13 +51,13 @@ def test_a_record_becomes_a_resource_object_with_all_its_relationships() -> None
 
 
 def test_nobody_is_null_and_none_of_many_is_an_empty_list() -> None:
-    relationships = resource_object(BOATS, boat(1), API_URL)["relationships"]
+    relationships = resource_object(BOATS, boat(1))["relationships"]
     assert relationships["owner"] == {"data": None}
     assert relationships["crew"]["data"] == []
 
 
 def test_a_type_without_relationships_and_links_has_no_such_members() -> None:
-    assert resource_object(SAILORS, sailor(4), API_URL) == {
+    assert resource_object(SAILORS, sailor(4)) == {
         "id": "4",
         "type": "sailors",
         "attributes": {"name": "Sailor 4", "rank": None},
@@ -58,23 +70,31 @@ def test_a_type_without_relationships_and_links_has_no_such_members() -> None:
     )
 )
 def test_sparse_fieldsets_choose_attributes_and_never_drop_anything_else(fields: frozenset[str]) -> None:
-    whole: dict[str, Any] = resource_object(BOATS, boat(17, owner=4, crew=(4,)), API_URL)
-    sparse = resource_object(BOATS, boat(17, owner=4, crew=(4,)), API_URL, fields)
+    whole: dict[str, Any] = resource_object(BOATS, boat(17, owner=4, crew=(4,)))
+    sparse = resource_object(BOATS, boat(17, owner=4, crew=(4,)), fields)
     assert list(sparse["attributes"]) == [name for name in whole["attributes"] if name in fields]
     assert sparse | {"attributes": whole["attributes"]} == whole
 
 
+def test_what_a_format_would_read_as_its_own_is_written_as_it_is() -> None:
+    odd = 'http://a.example.test/%d%%b/\N{SNOWMAN}"'
+    record = Record(1, {"name": "100 %d %b \x00 \x01"}, boat(1, crew=(2,)).linkage)
+    found = read(writing.resource_object(BOATS, record, odd))
+    assert found["attributes"] == record.attributes
+    assert found["relationships"]["crew"]["links"]["self"] == f"{odd}/boats/1/relationships/crew"
+
+
 def test_a_single_document_has_its_own_url_twice_and_no_meta() -> None:
-    written = resource_object(BOATS, boat(17), API_URL)
-    assert single_document(written, f"{URL}/17") == {
-        "data": written,
+    written = writing.resource_object(BOATS, boat(17), API_URL)
+    assert read(writing.single_document(written, f"{URL}/17")) == {
+        "data": resource_object(BOATS, boat(17)),
         "links": {"self": f"{URL}/17", "current": f"{URL}/17"},
     }
 
 
 def test_included_is_there_when_asked_for_even_when_it_is_empty() -> None:
-    written = resource_object(BOATS, boat(17), API_URL)
-    assert single_document(written, f"{URL}/17", [])["included"] == []
+    written = writing.resource_object(BOATS, boat(17), API_URL)
+    assert writing.single_document(written, f"{URL}/17", [])["included"] == []
     query = read_query(BOATS, b"include=crew")
     page = Collection([boat(17)], 1)
     assert collection_document(BOATS, page, query, API_URL, included=[])["included"] == []
@@ -84,7 +104,7 @@ def test_included_is_there_when_asked_for_even_when_it_is_empty() -> None:
 @pytest.mark.parametrize("of_type", ["sailors", "sailor"])
 def test_what_is_included_has_the_fields_asked_for_of_its_own_type(of_type: str) -> None:
     query = read_query(BOATS, f"include=crew&fields[{of_type}]=rank&fields[boats]=name".encode())
-    assert included_objects([(SAILORS, [sailor(4), sailor(5)])], query, API_URL) == [
+    assert read(writing.included_objects([(SAILORS, [sailor(4), sailor(5)])], query, API_URL)) == [
         {"id": "4", "type": "sailors", "attributes": {"rank": None}},
         {"id": "5", "type": "sailors", "attributes": {"rank": None}},
     ]

@@ -18,7 +18,7 @@ from sqlalchemy import bindparam, insert, select
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from rollbook import cli
-from rollbook.storage import tables, workers
+from rollbook.storage import dialects, search_index, tables, workers
 from rollbook.storage.database import Database, open_database
 from rollbook.storage.faults import SchemaMismatch, StorageError, Unavailable
 from rollbook.storage.ids import BLOCK
@@ -335,6 +335,17 @@ def test_every_statement_of_the_register_fits_the_schema(database: Database) -> 
         assert not re.search(r"select\s+\*", sql, re.IGNORECASE)
         checked += 1
     assert checked >= 25
+
+
+def test_conditions_of_our_own_leave_the_indexes_to_the_database(database: Database) -> None:
+    of_sites = dialects.among(tables.contacts.c.site_id, bindparam("sites"))
+    unindexed = select(tables.search_backlog.c.contact_id)
+    findable = search_index.has_tokens(tables.contacts.c.id, bindparam("asked"), unindexed)
+    site = tables.contacts.c.site_id == bindparam("site")
+    for conditions in ([of_sites, tables.contacts.c.id == bindparam("id")], [site, findable]):
+        sql, names, _ = Statement(select(tables.contacts.c.name).where(*conditions)).compiled(SQLITE)
+        plan = database._session().rows("EXPLAIN QUERY PLAN " + sql, [None] * len(names))
+        assert "(site_id=? AND id=?)" in plan[0][3]
 
 
 def normalised(sql: str) -> list[str]:

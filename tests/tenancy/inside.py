@@ -10,6 +10,7 @@ import pytest
 
 from rollbook.api.application import Application
 from rollbook.api.calls import House
+from rollbook.api.http import Answer, Request
 from rollbook.register.catalogue import RESOURCES
 from rollbook.settings import Settings
 from rollbook.storage.database import Database, open_database
@@ -44,25 +45,15 @@ class Inside:
     ) -> tuple[int, Cost]:
         """Return the status of an answer, and every statement, read and write that it took, in order."""
         path, _, query = target.partition("?")
-        sent = {"authorization": f"Bearer {token}"} | {name.lower(): value for name, value in headers.items()}
-        scope = {
-            "type": "http", "method": method, "path": path, "query_string": query.encode(),
-            "client": ("127.0.0.1", 1),
-            "headers": [(name.encode(), value.encode()) for name, value in sent.items()],
-        }  # fmt: skip
-        body = b"" if document is None else json.dumps(document).encode()
-        statuses: list[int] = []
-
-        async def receive() -> Any:
-            return {"type": "http.request", "body": body}
-
-        async def send(message: Any) -> None:
-            if message["type"] == "http.response.start":
-                statuses.append(message["status"])
-
+        sent = {b"authorization": f"Bearer {token}".encode()}
+        sent |= {name.lower().encode(): value.encode() for name, value in headers.items()}
+        request = Request(method, path, query.encode(), sent, "127.0.0.1", Settings().max_body_bytes)
+        request.take(b"" if document is None else json.dumps(document).encode())
+        request.end()
+        answers: list[Answer] = []
         self._steps.clear()
-        self._loop.run_until_complete(self._application(scope, receive, send))
-        return statuses[0], list(self._steps)
+        self._loop.run_until_complete(self._application.serve(request, answers.append))
+        return answers[0].status, list(self._steps)
 
 
 @contextmanager

@@ -4,12 +4,12 @@ import itertools
 import re
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from rollbook.api import bearer, documents, retries
 from rollbook.api.calls import NOBODY, Call, House
 from rollbook.api.cors import PREFLIGHT, Sharing
-from rollbook.api.http import Answer, ClientGone, Receive, Request, Scope, Send, json_answer
+from rollbook.api.http import Answer, ClientGone, Request, json_answer
 from rollbook.api.limits import RateLimit
 from rollbook.api.routes import UNKNOWN, Route, RouteTable, all_routes
 from rollbook.jsonapi.errors import Problem, Refusal, Refused, error_document, refuse
@@ -19,8 +19,6 @@ from rollbook.storage.faults import StorageError
 
 SENT_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 RETRY_SECONDS = 1
-# Answers whose length is none of theirs (RFC 9110, section 8.6).
-BODILESS = frozenset({204, 304})
 CHALLENGES: Mapping[Refusal, bytes] = {
     Refusal.TOKEN_MISSING: b"Bearer",
     Refusal.TOKEN_INVALID: b'Bearer error="invalid_token"',
@@ -28,11 +26,10 @@ CHALLENGES: Mapping[Refusal, bytes] = {
 
 
 class Application:
-    """The ASGI application: one server's house, its routes and its limits."""
+    """What answers requests: one server's house, its routes and its limits."""
 
     def __init__(self, settings: Settings, house: House) -> None:
         self._house = house
-        self._max_body_bytes = settings.max_body_bytes
         self._rate_limit = RateLimit(settings.rate_limit)
         self._sharing = Sharing(settings.cors_origins) if settings.cors_origins else None
         self._routes = RouteTable(all_routes(list(house.catalogue.values())))
@@ -55,7 +52,7 @@ class Application:
             caller = NOBODY
             if needs_bearer:
                 caller = await bearer.caller(self._house.database, request)
-            body = await request.body(self._max_body_bytes)
+            body = await request.body()
             if route is None:
                 raise refuse(Refusal.NOT_FOUND)
             call = Call(self._house, request, route.resource, last, caller, body)
@@ -73,10 +70,9 @@ class Application:
             self._house.observe(RequestFailed.of(error, template, request.request_id))
             return template, self._refusal(refuse(Refusal.UNEXPECTED))
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request of ASGI."""
+    async def serve(self, request: Request, send: Callable[[Answer], None]) -> None:
+        """Answer a request by `send`, and tell that it was answered."""
         began = time.perf_counter()
-        request = Request(scope, receive)
         sent_id = request.header(b"x-request-id")
         usable = sent_id is not None and SENT_REQUEST_ID.fullmatch(sent_id)
         request.request_id = sent_id.decode() if sent_id and usable else next(self._request_ids)
@@ -84,14 +80,7 @@ class Application:
             template, answer = await self.respond(request)
         except ClientGone:
             return
-        own = (b"x-request-id", request.request_id.encode())
-        headers = [own, *request.answer_headers, *answer.headers]
-        if answer.status not in BODILESS:
-            headers.append((b"content-length", b"%d" % len(answer.body)))
-        if answer.media_type:
-            headers.append((b"content-type", answer.media_type))
-        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-        await send({"type": "http.response.body", "body": answer.body})
+        send(answer)
         self._house.observe(
             RequestAnswered(
                 request.method, template, answer.status, time.perf_counter() - began, request.request_id

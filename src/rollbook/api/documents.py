@@ -3,6 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from orjson import Fragment
+
 from rollbook.api import entity_tags
 from rollbook.api.calls import Call
 from rollbook.api.http import Answer, json_answer, json_bytes
@@ -186,7 +188,7 @@ async def glance(call: Call, look: Callable[[Snapshot], Any]) -> Any:
     return await call.house.database.glance(lambda snapshot, _none: look(snapshot), None, several=True)
 
 
-def _included(call: Call, query: Query, collection: Collection) -> Sequence[dict[str, object]] | None:
+def _included(call: Call, query: Query, collection: Collection) -> Sequence[Fragment] | None:
     if not query.include:
         return None
     return included_objects(collection.included, query, call.house.api_url)

@@ -1,15 +1,13 @@
 """A request as it arrives and an answer as it leaves, whatever server carries them."""
 
-from collections.abc import Awaitable, Callable, MutableMapping
+import asyncio
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import orjson
 
 from rollbook.jsonapi.errors import Refusal, refuse
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Headers = tuple[tuple[bytes, bytes], ...]
 
 JSON_API = b"application/vnd.api+json"
@@ -26,63 +24,92 @@ class Answer(NamedTuple):
     status: int
     body: bytes
     media_type: bytes = JSON_API
-    headers: tuple[tuple[bytes, bytes], ...] = ()
+    headers: Headers = ()
 
 
 class Request:
-    """A request of ASGI: what its head says, and its body on demand.
+    """A request: what its head says, and its body on demand.
 
-    `answer_headers` are those that its answer shall have, whichever it will be.
+    `headers` has the first of each name, in lower case. `answer_headers` are those that its answer shall
+    have, whichever it will be. `keep_alive` says that the connection may live on after it, `is_whole` that
+    all of it has come, `is_answered` that nobody waits for its body any more.
     """
 
     __slots__ = (
-        *("_headers", "_receive", "answer_headers", "client", "method", "path", "query", "request_id"),
+        *("_arrival", "_body", "_is_abandoned", "_limit", "answer_headers", "ask_for_body", "client"),
+        *("headers", "is_answered", "is_whole", "keep_alive", "method", "path", "query", "request_id"),
     )
 
-    def __init__(self, scope: Scope, receive: Receive) -> None:
-        self.method: str = scope["method"]
-        self.path: str = scope["path"]
-        self.query: bytes = scope["query_string"]
-        client = scope.get("client")
-        self.client: str = client[0] if client else ""
+    def __init__(
+        self, method: str, path: str, query: bytes, headers: dict[bytes, bytes], client: str, limit: int
+    ) -> None:
+        self.method = method
+        self.path = path
+        self.query = query
+        self.headers = headers
+        self.client = client
         self.request_id = ""
         self.answer_headers: Headers = ()
-        self._headers: list[tuple[bytes, bytes]] = scope["headers"]
-        self._receive = receive
+        self.keep_alive = True
+        self.is_whole = False
+        self.is_answered = False
+        self.ask_for_body: Callable[[], None] | None = None
+        self._limit = limit
+        self._body = bytearray()
+        self._arrival: asyncio.Future[None] | None = None
+        self._is_abandoned = False
 
     def header(self, name: bytes) -> bytes | None:
         """Return the first header of a name in lower case."""
-        for each, value in self._headers:
-            if each == name:
-                return value
-        return None
+        return self.headers.get(name)
 
-    async def body(self, limit: int) -> bytes:
-        """Read the body; raise Refused for one of more than `limit` bytes, announced or streamed.
+    async def body(self) -> bytes:
+        """Read the body; raise Refused for one beyond the limit, announced or streamed.
 
         Raises ClientGone where the client closes before its end.
         """
-        announced = self.header(b"content-length")
-        if announced is not None and int(announced) > limit:
-            raise refuse(Refusal.BODY_TOO_LARGE, limit=str(limit))
-        body = b""
-        while True:
-            message = await self._receive()
-            if message["type"] == "http.disconnect":
+        announced = self.headers.get(b"content-length")
+        if announced is not None and int(announced) > self._limit:
+            raise refuse(Refusal.BODY_TOO_LARGE, limit=str(self._limit))
+        while not self.is_whole and len(self._body) <= self._limit:
+            if self._is_abandoned:
                 raise ClientGone
-            part: bytes = message.get("body", b"")
-            body += part
-            if len(body) > limit:
-                raise refuse(Refusal.BODY_TOO_LARGE, limit=str(limit))
-            if not message.get("more_body"):
-                return body
+            if self.ask_for_body is not None:
+                self.ask_for_body()
+                self.ask_for_body = None
+            self._arrival = asyncio.get_running_loop().create_future()
+            await self._arrival
+        if len(self._body) > self._limit:
+            raise refuse(Refusal.BODY_TOO_LARGE, limit=str(self._limit))
+        return bytes(self._body)
+
+    def take(self, part: bytes) -> None:
+        """Take a part of the body; no more is kept than tells that it is too large."""
+        if not self.is_answered and len(self._body) <= self._limit:
+            self._body += part
+            if len(self._body) > self._limit:
+                self._awake()
+
+    def end(self) -> None:
+        """Note that the body is whole."""
+        self.is_whole = True
+        self._awake()
+
+    def abandon(self) -> None:
+        """Note that no more of it will come."""
+        self._is_abandoned = True
+        self._awake()
+
+    def _awake(self) -> None:
+        if self._arrival is not None and not self._arrival.done():
+            self._arrival.set_result(None)
 
 
 def json_answer(
     status: int,
     document: Any,
     media_type: bytes = JSON_API,
-    headers: tuple[tuple[bytes, bytes], ...] = (),
+    headers: Headers = (),
 ) -> Answer:
     """Return the answer that carries a document."""
     return Answer(status, orjson.dumps(document), media_type, headers)

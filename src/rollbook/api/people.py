@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from orjson import Fragment
+
 from rollbook.api import entity_tags
 from rollbook.api.calls import Call
 from rollbook.api.documents import (
@@ -200,7 +202,8 @@ def _batch_document(call: Call, answers: list[Outcome | Refused]) -> dict[str, A
     api_url, readable = call.house.api_url, call.caller.may(contacts.VIEW)
     counts = dict.fromkeys(("created", "updated", "skipped", "refused"), 0)
     results: list[dict[str, Any]] = []
-    data: list[dict[str, Any]] = []
+    # JSON:API allows each resource once in a document; the last form of it is the one that stands.
+    data: dict[int, Fragment] = {}
     for at, answer in enumerate(answers):
         if isinstance(answer, Refused):
             counts["refused"] += 1
@@ -211,11 +214,10 @@ def _batch_document(call: Call, answers: list[Outcome | Refused]) -> dict[str, A
         result: dict[str, Any] = {"status": "201" if answer.created else "200"}
         if not answer.skipped or readable:
             result["id"] = str(answer.record.id)
-            data.append(resource_object(contacts.RESOURCE.type, answer.record, api_url))
+            written = resource_object(contacts.RESOURCE.type, answer.record, api_url)
+            data[answer.record.id] = written
         results.append(result | ({"skipped": True} if answer.skipped else {}))
-    # JSON:API allows each resource once in a document; the last form of it is the one that stands.
-    once = {each["id"]: each for each in data}
-    return {"data": list(once.values()), "meta": {**counts, "results": results}}
+    return {"data": list(data.values()), "meta": {**counts, "results": results}}
 
 
 async def _found(call: Call) -> Found:

@@ -89,16 +89,17 @@ def serve(
     _allow_connections(settings.max_connections)
     logging.getLogger("uvicorn").addHandler(logging.NullHandler())
     logging.getLogger("uvicorn").propagate = False
+    application = Application(settings, house)
     config = uvicorn.Config(
-        Application(settings, house),
-        http=protocol_factory(settings, observe),  # type: ignore[arg-type]
+        application.serve,
+        http=protocol_factory(application.serve, settings, observe),  # type: ignore[arg-type]
+        interface="asgi3",
         ws="none",
         lifespan="off",
         log_config=None,
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        timeout_keep_alive=settings.idle_seconds,
         timeout_graceful_shutdown=GRACE_SECONDS,
         backlog=2048,
     )

@@ -15,6 +15,8 @@ LITERAL = "-._~!$'()*,;:@/?[]"
 LINKABLE = re.compile(r"[A-Za-z0-9._~!$'()*,;:@/?\[\]-]+=[A-Za-z0-9._~!$'()*,;:@/?\[\]=-]*")
 ENCODED = re.compile(r"[%+\x80-\xff]")
 CURSORS = AFTER, BEFORE = "page[after]", "page[before]"
+# A longer query is not worth the memory.
+LONGEST_REMEMBERED = 256
 EVERY_FIELD: frozenset[str] | None = None
 
 
@@ -73,12 +75,15 @@ def read_query(resource: ResourceType, query_string: bytes) -> Query:
     Bad pages fall back to the default, unknown sorts, fields and parameters are ignored. Raises Refused for
     an unknown include, and for two cursors at once.
     """
-    return _read(resource, query_string) if query_string else _nothing_asked(resource)
+    if len(query_string) > LONGEST_REMEMBERED:
+        return _read(resource, query_string)
+    return _read_short(resource, query_string)
 
 
 @lru_cache(maxsize=256)
-def _nothing_asked(resource: ResourceType) -> Query:
-    return _read(resource, b"")
+def _read_short(resource: ResourceType, query_string: bytes) -> Query:
+    """Read a query string, or remember what it says: most clients ask for few pages again and again."""
+    return _read(resource, query_string)
 
 
 def _read(resource: ResourceType, query_string: bytes) -> Query:

@@ -161,11 +161,6 @@ class ResourceType:
         return {each.name: each for each in self.relationships}
 
     @cached_property
-    def linked_names(self) -> tuple[tuple[str, str, bool], ...]:
-        """The relationships as (name, target type, linked), for those who write many."""
-        return tuple((each.name, each.target, each.linked) for each in self.relationships)
-
-    @cached_property
     def filters_by_name(self) -> dict[str, Filter]:
         """The filters by name."""
         return {each.name: each for each in self.filters}

@@ -1,7 +1,11 @@
 """Turns records into documents: linkage, included resources, sparse fieldsets, links and meta."""
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
+
+import orjson
+from orjson import Fragment
 
 from rollbook.jsonapi.query import AFTER, BEFORE, Page, Query, fields_of
 from rollbook.jsonapi.resource import Record, ResourceType
@@ -19,38 +23,71 @@ class Collection(NamedTuple):
     cursors: tuple[str | None, str | None] = (None, None)
 
 
+class Frame(NamedTuple):
+    """What all resource objects of a type have in common, as JSON with places for the rest.
+
+    The places are for the id, the attributes, and for each relationship its data and, where it is linked,
+    the id again. `relationships` has for each its name, an identifier with a place for the id, what stands
+    for none, and whether it is linked.
+    """
+
+    text: bytes
+    relationships: tuple[tuple[str, bytes, bytes, bool], ...]
+
+
 def resource_object(
     resource: ResourceType, record: Record, api_url: str, fields: frozenset[str] | None = None
-) -> dict[str, Any]:
-    """Return the resource object of a record (JSON:API 1.1, "Resource Objects").
+) -> Fragment:
+    """Return the resource object of a record (JSON:API 1.1, "Resource Objects"), as JSON.
 
     Sparse fieldsets leave the relationships alone: clients in the field rely on them.
     """
-    attributes = record.attributes
+    return Fragment(_written(_frame(resource, api_url), record, fields))
+
+
+def _written(frame: Frame, record: Record, fields: frozenset[str] | None) -> bytes:
+    number, attributes, linkage = record
     if fields is not None:
         attributes = {name: value for name, value in attributes.items() if name in fields}
-    written: dict[str, Any] = {"id": str(record.id), "type": resource.name, "attributes": attributes}
-    if resource.relationships:
-        base = f"{api_url}/{resource.name}/{record.id}/relationships/"
-        written["relationships"] = relationships = {}
-        for name, target, linked in resource.linked_names:
-            found = record.linkage[name]
-            data: Any = found
-            if isinstance(found, int):
-                data = {"id": str(found), "type": target}
-            elif found is not None:
-                data = [{"id": str(each), "type": target} for each in found] if found else []
-            if linked:
-                relationships[name] = {"data": data, "links": {"self": base + name}}
-            else:
-                relationships[name] = {"data": data}
+    places: list[int | bytes] = [number, orjson.dumps(attributes)]
+    for name, identifier, nothing, linked in frame.relationships:
+        found = linkage[name]
+        if not found:
+            places.append(nothing)
+        elif isinstance(found, int):
+            places.append(identifier % found)
+        else:
+            places.append(b"[" + b",".join([identifier % each for each in found]) + b"]")
+        if linked:
+            places.append(number)
+    return frame.text % tuple(places)
+
+
+@lru_cache(maxsize=64)
+def _frame(resource: ResourceType, api_url: str) -> Frame:
+    """Return the frame of a type: filling its places takes half as long as dumping the whole."""
+    place, number = "\x00", "\x01"
+    written: dict[str, Any] = {"id": number, "type": resource.name, "attributes": place}
+    relationships = []
+    for each in resource.relationships:
+        url = f"{api_url}/{resource.name}/{number}/relationships/{each.name}"
+        links = {"links": {"self": url}} if each.linked else {}
+        written.setdefault("relationships", {})[each.name] = {"data": place} | links
+        identifier = _with_places({"id": number, "type": each.target}, place, number)
+        relationships.append((each.name, identifier, b"[]" if each.to_many else b"null", each.linked))
     if resource.links:
         written["links"] = resource.links
-    return written
+    return Frame(_with_places(written, place, number), tuple(relationships))
+
+
+def _with_places(document: dict[str, Any], place: str, number: str) -> bytes:
+    """Return a document as a format: the texts that mark places become those of bytes and of numbers."""
+    text = orjson.dumps(document).replace(b"%", b"%%")
+    return text.replace(orjson.dumps(place), b"%b").replace(orjson.dumps(number)[1:-1], b"%d")
 
 
 def single_document(
-    written: dict[str, Any], url: str, included: Sequence[dict[str, Any]] | None = None
+    written: Fragment, url: str, included: Sequence[Fragment] | None = None
 ) -> dict[str, Any]:
     """Return the document of one resource object, whose own URL is `url`."""
     document: dict[str, Any] = {"data": written}
@@ -66,16 +103,16 @@ def collection_document(
     query: Query,
     api_url: str,
     fields: frozenset[str] | None = None,
-    included: Sequence[dict[str, Any]] | None = None,
+    included: Sequence[Fragment] | None = None,
     path: str = "",
 ) -> dict[str, Any]:
     """Return the document of one page of a collection, with its links and its meta.
 
     `path` is where the collection is, below `api_url`; by default its type's name.
     """
-    document: dict[str, Any] = {
-        "data": [resource_object(resource, record, api_url, fields) for record in collection.records]
-    }
+    frame = _frame(resource, api_url)
+    written = [_written(frame, record, fields) for record in collection.records]
+    document: dict[str, Any] = {"data": Fragment(b"[" + b",".join(written) + b"]")}
     if included is not None:
         document["included"] = included
     url = f"{api_url}/{path or resource.name}"
@@ -102,7 +139,7 @@ def linkage_document(target: str, ids: Iterable[int], url: str) -> dict[str, Any
 
 def included_objects(
     compound: Iterable[tuple[ResourceType, Sequence[Record]]], query: Query, api_url: str
-) -> list[dict[str, Any]]:
+) -> list[Fragment]:
     """Return the resource objects of a compound document's `included` member."""
     return [
         resource_object(resource, record, api_url, fields_of(query, resource))

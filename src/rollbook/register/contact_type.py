@@ -111,7 +111,10 @@ COLUMNS = tuple(table.c[name] for name in ("id", "site_id", *FIXED, *STAMPS, *BE
 NAMES = (*("subscribed" if name == "subscription" else name for name in FIXED), *STAMPS)
 SUBSCRIPTION_AT, STAMPS_AT = 2 + FIXED.index("subscription"), 2 + len(FIXED)
 CUSTOM_AT = STAMPS_AT + len(STAMPS)
+# What a record is made of: custom fields and tags, but nothing behind them.
+RECORD_COLUMNS = COLUMNS[: CUSTOM_AT + 2]
 NO_CUSTOM = "{}"
+SUBSCRIBED = int(Subscription.SUBSCRIBED)
 
 
 class Keys(NamedTuple):
@@ -158,22 +161,22 @@ def _by_number(item: tuple[str, Any]) -> int:
 
 
 def records_of(snapshot: Snapshot, rows: Sequence[Row]) -> list[Record]:
-    """Return the records of rows of COLUMNS."""
+    """Return the records of rows of RECORD_COLUMNS, or of more."""
     sites = tuple(sorted({row[1] for row in rows}))
     defined = snapshot.remembered(custom_fields.names_defined, sites)
     return [record_of(row, defined[row[1]]) for row in rows]
 
 
 def record_of(row: Row, defined: tuple[str, ...]) -> Record:
-    """Return the record of a row of COLUMNS, with the custom fields that its site defines."""
-    custom, tag_ids = row[CUSTOM_AT : CUSTOM_AT + 2]
+    """Return the record of a row of RECORD_COLUMNS, with the custom fields that its site defines."""
+    custom, tag_ids = row[CUSTOM_AT], row[CUSTOM_AT + 1]
     if custom == NO_CUSTOM and not defined:
-        attributes = dict(zip(NAMES, row[2:CUSTOM_AT], strict=True))
+        attributes = dict(zip(NAMES, row[2:], strict=False))
     else:
         attributes = dict(zip(NAMES, row[2:STAMPS_AT], strict=False))
         attributes.update(_emitted(orjson.loads(custom), defined))
         attributes.update(zip(STAMPS, row[STAMPS_AT:CUSTOM_AT], strict=True))
-    attributes["subscribed"] = row[SUBSCRIPTION_AT] == Subscription.SUBSCRIBED
+    attributes["subscribed"] = row[SUBSCRIPTION_AT] == SUBSCRIBED
     linked = tuple(map(int, tag_ids.split(","))) if tag_ids else ()
     return Record(row[0], attributes, {"customer": None, "site": row[1], "offers": (), "tags": linked})
 

@@ -18,6 +18,7 @@ from rollbook.register.contact_type import (
     FIXED,
     NO_KEYS,
     PLAIN,
+    RECORD_COLUMNS,
     STAMPS,
     SUBSCRIPTION_AT,
     TYPE,
@@ -95,7 +96,7 @@ contact_as_it_is = Statement(
     select(*COLUMNS).where(table.c.site_id == bindparam("site_id"), table.c.id == bindparam("id"))
 )
 add_contact = InsertRows(
-    dialects.insert_or_skip(table, ["site_id", "email_key"]).returning(*COLUMNS),
+    dialects.insert_or_skip(table, ["site_id", "email_key"]).returning(table.c.id),
     [
         *("site_id", "id", "name", "email", *PLAIN, "subscription", "custom", *STAMPS),
         *("name_key", "email_key", "search_keys"),
@@ -182,7 +183,7 @@ def create_many(transaction: Transaction, items: list[NewContact]) -> list[Recor
         ],
     )
     defined = custom_fields.names_defined(transaction, tuple({new.site_id for new in items}))
-    stored = {row[0]: record_of(row, defined[row[1]]) for row in rows}
+    stored = {row[0] for row in rows}
     made = [(each, new) for each, new in zip(ids, items, strict=True) if each in stored]
     make_searchable(transaction, [(new.site_id, each) for each, new in made])
     consent.record(
@@ -198,7 +199,10 @@ def create_many(transaction: Transaction, items: list[NewContact]) -> list[Recor
         transaction, TYPE.name, "create", [(new.site_id, each, new.caller) for each, new in made], moment
     )
     _count(transaction, [(new.site_id, 1, int(new.subscribed), int(not new.subscribed)) for _, new in made])
-    return [stored.get(each) or _refused(transaction, new) for each, new in zip(ids, items, strict=True)]
+    return [
+        _made(new, each, moment, defined[new.site_id]) if each in stored else _refused(transaction, new)
+        for each, new in zip(ids, items, strict=True)
+    ]
 
 
 def _refused(snapshot: Snapshot, new: NewContact) -> Refused:
@@ -316,6 +320,14 @@ def gone(snapshot: Snapshot, caller: Caller, contact_id: int) -> Problem | None:
         if row is not None and row[0] is not None and caller.may(VIEW):
             return Problem(Refusal.NOT_FOUND, existing=(TYPE.name, row[0]), existing_as="merged_into")
     return None
+
+
+def _made(new: NewContact, contact_id: int, moment: str, defined: tuple[str, ...]) -> Record:
+    """Return the record of a contact that was just stored: its columns keep what they are given."""
+    *fixed, custom = new.values
+    external_user_id = tag_ids = None
+    row = (contact_id, new.site_id, *fixed, external_user_id, moment, moment, custom, tag_ids)
+    return record_of(row, defined)
 
 
 def _change(transaction: Transaction, change: ContactChange) -> Record | Refused:
@@ -445,7 +457,7 @@ def _taken_external(snapshot: Snapshot, found: Found, external: str) -> list[Pro
 RESOURCE = Resource(
     type=TYPE,
     table=table,
-    columns=COLUMNS,
+    columns=RECORD_COLUMNS,
     records=records_of,
     sort_columns={"name": table.c.name_key, "email": table.c.email_key, "created_at": table.c.created_at},
     view_permission=VIEW,

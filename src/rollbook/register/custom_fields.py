@@ -157,12 +157,22 @@ listed_numbers = Statement(
     .where(dialects.among(table.c.site_id, bindparam("sites")), table.c.archived == 0)
     .order_by(table.c.site_id, table.c.number)
 )
+listed_numbers_of_site = Statement(
+    select(table.c.site_id, table.c.number)
+    .where(table.c.site_id == bindparam("site_id"), table.c.archived == 0)
+    .order_by(table.c.number)
+)
 
 
 def names_defined(snapshot: Snapshot, sites: tuple[int, ...]) -> Mapping[int, tuple[str, ...]]:
     """Return the attributes that sites define for their contacts, in the order of their numbers."""
     defined: dict[int, tuple[str, ...]] = dict.fromkeys(sites, ())
-    for site_id, number in snapshot.rows(listed_numbers, {"sites": orjson.dumps(sites).decode()}):
+    if len(sites) == 1:
+        # Nearly every request is about one site, and a list of one costs three times as much.
+        rows = snapshot.rows(listed_numbers_of_site, {"site_id": sites[0]})
+    else:
+        rows = snapshot.rows(listed_numbers, {"sites": orjson.dumps(sites).decode()})
+    for site_id, number in rows:
         defined[site_id] += (f"{PREFIX}{number}",)
     return defined
 

@@ -3,6 +3,7 @@
 import hashlib
 import unicodedata
 from collections.abc import Iterable
+from functools import lru_cache
 
 import idna
 
@@ -13,6 +14,8 @@ from rollbook.storage import search_index
 LONGEST_INDEXED = 1_000
 LONG_MARK = "long"
 GRAM = 3
+# Longer texts are those of one contact; their tokens are not worth the memory.
+LONGEST_REMEMBERED = 24
 # No language puts so many marks on one letter.
 LONGEST_NORMALIZED = 256
 # The index narrows, the texts decide: so many grams of a needle narrow enough.
@@ -107,14 +110,24 @@ def grams(scope: str, *texts: str) -> str:
     the scope is a site, so that a search never reads what belongs to another tenant, and may go on with the
     letter of a kind of text.
     """
-    found: list[str] = []
-    for text in map(_indexable, texts):
-        if len(text) > LONGEST_INDEXED:
-            found.append(LONG_MARK)
-            text = text[:LONGEST_INDEXED]
-        found += [text[at : at + GRAM] for at in range(len(text))]
+    return search_index.SEPARATOR.join(
+        [(_grams_of_short if len(text) <= LONGEST_REMEMBERED else _grams)(scope, text) for text in texts]
+    )
+
+
+def _grams(scope: str, text: str) -> str:
+    text = _indexable(text)
     prefix = f"{scope} "
-    return prefix + f"{search_index.SEPARATOR}{prefix}".join(found)
+    mark = ""
+    if len(text) > LONGEST_INDEXED:
+        mark = prefix + LONG_MARK + search_index.SEPARATOR
+        text = text[:LONGEST_INDEXED]
+    found = [text[at : at + GRAM] for at in range(len(text))]
+    return mark + prefix + f"{search_index.SEPARATOR}{prefix}".join(found)
+
+
+# Cities, countries and first names come again and again.
+_grams_of_short = lru_cache(maxsize=1_024)(_grams)
 
 
 def gram_query(scopes: Iterable[str], *words: tuple[str, ...]) -> str:

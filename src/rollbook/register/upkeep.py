@@ -16,13 +16,20 @@ from rollbook.storage.transactions import Transaction
 
 CONTACTS_AT_ONCE = 256
 
-oldest_of_backlog = Statement(
-    select(*(table.c[name] for name in ("site_id", "id", "name", "email", *Keys._fields, *LETTERS)))
-    .select_from(backlog)
-    .join(table, (table.c.site_id == backlog.c.site_id) & (table.c.id == backlog.c.contact_id))
-    .order_by(backlog.c.site_id, backlog.c.contact_id)
-    .limit(bindparam("most"))
-)
+
+def _oldest_of_backlog(*columns: str) -> Statement:
+    """Return the question for these columns of the contacts that are indexed next."""
+    return Statement(
+        select(*(table.c[name] for name in ("site_id", "id", *columns)))
+        .select_from(backlog)
+        .join(table, (table.c.site_id == backlog.c.site_id) & (table.c.id == backlog.c.contact_id))
+        .order_by(backlog.c.site_id, backlog.c.contact_id)
+        .limit(bindparam("most"))
+    )
+
+
+oldest_keys = _oldest_of_backlog("email", "name_key", "search_keys")
+oldest_texts = _oldest_of_backlog("name", "email", *Keys._fields, *LETTERS)
 remove_from_backlog = Statement(
     delete(backlog).where(dialects.among(backlog.c.contact_id, bindparam("contact_ids")))
 )
@@ -35,14 +42,11 @@ set_keys = Statement(
 
 def index_some(transaction: Transaction) -> int:
     """Index some contacts of the search backlog; return how many, 0 when it is empty."""
-    rows = transaction.rows(oldest_of_backlog, {"most": CONTACTS_AT_ONCE})
-    entries = []
-    for site_id, contact_id, name, email, *more in rows:
-        keys = keys_of(name, email, dict(zip(LETTERS, more[len(Keys._fields) :], strict=True)))
-        if keys != tuple(more[: len(Keys._fields)]):
-            # An older program stored it, which did not search these texts.
-            transaction.run(set_keys, keys._asdict() | {"of_site": site_id, "of_id": contact_id})
-        entries.append(Entry(site_id, contact_id, _tokens(site_id, email, keys)))
+    rows = transaction.rows(oldest_keys, {"most": CONTACTS_AT_ONCE})
+    entries = [
+        Entry(site_id, contact_id, _tokens(site_id, email, name_key, search_keys))
+        for site_id, contact_id, email, name_key, search_keys in rows
+    ]
     search_index.put(transaction, entries)
     if rows:
         indexed = orjson.dumps([each.contact_id for each in entries]).decode()
@@ -55,6 +59,7 @@ def finish(database: Database) -> None:
     indexed = 1
     while indexed:
         with database.transaction() as transaction:
+            _renew_keys(transaction)
             indexed = index_some(transaction)
     with database.snapshot() as snapshot:
         unfinished = erasure.unfinished(snapshot)
@@ -64,9 +69,21 @@ def finish(database: Database) -> None:
             erasure.finish_many(transaction, [unfinished])
 
 
-def _tokens(site_id: int, email: str, keys: Keys) -> str:
+def _renew_keys(transaction: Transaction) -> None:
+    """Make the keys of those who are indexed next as this program makes them.
+
+    An older program may have stored them, which did not search all texts. While a server runs, only its own
+    contacts join the backlog; so this is done before.
+    """
+    for site_id, contact_id, name, email, *more in transaction.rows(oldest_texts, {"most": CONTACTS_AT_ONCE}):
+        keys = keys_of(name, email, dict(zip(LETTERS, more[len(Keys._fields) :], strict=True)))
+        if keys != tuple(more[: len(Keys._fields)]):
+            transaction.run(set_keys, keys._asdict() | {"of_site": site_id, "of_id": contact_id})
+
+
+def _tokens(site_id: int, email: str, name_key: str, search_keys: str | None) -> str:
     """Return the tokens of a contact's searchable texts."""
-    others = {} if keys.search_keys is None else orjson.loads(keys.search_keys)
-    tokens = [text.grams(str(site_id), others.pop("name", keys.name_key), email)]
+    others = {} if search_keys is None else orjson.loads(search_keys)
+    tokens = [text.grams(str(site_id), others.pop("name", name_key), email)]
     tokens += [text.grams(f"{site_id}{LETTERS[name]}", key) for name, key in others.items()]
     return search_index.SEPARATOR.join(tokens)

@@ -15,7 +15,7 @@ from rollbook.storage.tables import REVISIONS
 from rollbook.storage.transactions import Snapshot, Transaction
 from rollbook.storage.workers import Job, Outcome, Queue, Worker
 
-MOST_WRITES_TOGETHER = 64
+MOST_WRITES_TOGETHER = 256
 MOST_REMEMBERED = 10_000
 # A search looks at each contact that its index does not have yet, about a microsecond for each.
 MOST_OWED = 1_024

@@ -70,11 +70,19 @@ def insert_or_add(into: Table, unique: list[str], *amounts: Column[Any]) -> Inse
     return statement
 
 
-class _Contains(ColumnElement[bool]):
-    """A text contains another, byte for byte."""
+class Condition(ColumnElement[bool]):
+    """A condition of our own making."""
 
     inherit_cache = False
     type = Boolean()
+
+    def self_group(self, against: Any = None) -> "Condition":  # noqa: ARG002 - SQLAlchemy's signature
+        """Return itself: a database without booleans would get `… = 1`, for which no index is used."""
+        return self
+
+
+class _Contains(Condition):
+    """A text contains another, byte for byte."""
 
     def __init__(self, whole: ColumnElement[Any], part: ColumnElement[Any]) -> None:
         self.whole = whole
@@ -92,11 +100,8 @@ def contains(whole: ColumnElement[Any], part: Any) -> ColumnElement[bool]:
     return _Contains(whole, part)
 
 
-class _Among(ColumnElement[bool]):
+class _Among(Condition):
     """A column is among the values of a JSON list."""
-
-    inherit_cache = False
-    type = Boolean()
 
     def __init__(self, column: ColumnElement[Any], values: ColumnElement[Any]) -> None:
         self.column = column
@@ -149,11 +154,8 @@ def member(document: ColumnElement[Any], name: str) -> ColumnElement[Any]:
     return _Member(document, name)
 
 
-class _ContainsAll(ColumnElement[bool]):
+class _ContainsAll(Condition):
     """Each of several words is part of one of two texts."""
-
-    inherit_cache = False
-    type = Boolean()
 
     def __init__(
         self, first: ColumnElement[Any], second: ColumnElement[Any], words: ColumnElement[Any]
