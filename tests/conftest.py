@@ -28,6 +28,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Start PostgreSQL where it is asked for: one server for all workers."""
     config.addinivalue_line("markers", "sqlite: about files of SQLite, or without any database")
+    config.addinivalue_line("markers", "postgresql: about PostgreSQL alone")
     if config.getoption("--database") == "postgresql" and not on_postgresql():
         server = PostgreSQLServer()
         config.add_cleanup(server.remove)
@@ -36,11 +37,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out, on PostgreSQL, what is about SQLite or needs no database."""
-    if config.getoption("--database") == "postgresql":
-        left_out = [item for item in items if item.get_closest_marker("sqlite")]
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if item not in set(left_out)]
+    """Leave out what is about the other kind of database, and on PostgreSQL what needs none."""
+    other = "sqlite" if config.getoption("--database") == "postgresql" else "postgresql"
+    left_out = {item for item in items if item.get_closest_marker(other)}
+    config.hook.pytest_deselected(items=list(left_out))
+    items[:] = [item for item in items if item not in left_out]
 
 
 @pytest.fixture(autouse=True)

@@ -214,13 +214,13 @@ def feed_rollbook(given: bytes, *arguments: str, **environment: str) -> "subproc
     return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
-def start_server(database: Path, **environment: str) -> RunningServer:
-    """Start a server on a database file and a free port; return when it says that it has started."""
+def start_server(database: Path, *arguments: str, **environment: str) -> RunningServer:
+    """Start a server on a database and a free port; return when it says that it has started."""
     log = database.with_name(database.name + f".{time.monotonic_ns()}.log")
     settings = {"HOST": "127.0.0.1", "PORT": "0", "ROLLBOOK_DATABASE": url_of(database)}
     with log.open("w") as out:
         process = subprocess.Popen(
-            [sys.executable, "-m", "rollbook", "serve"],
+            [sys.executable, "-m", "rollbook", "serve", *arguments],
             env=os.environ | settings | environment,
             stdout=subprocess.PIPE,
             stderr=out,

@@ -5,6 +5,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -55,8 +56,15 @@ def main(ctx: click.Context) -> None:
 
 
 @main.command()
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 64),
+    default=1,
+    show_default=True,
+    help="Server processes that share the port; more than one needs PostgreSQL.",
+)
 @click.pass_obj
-def serve(settings: Settings) -> None:
+def serve(settings: Settings, workers: int) -> None:
     """Serve the API until SIGTERM or Ctrl-C.
 
     Creates and migrates the database. On an empty one it makes a site and a key, and prints the key's
@@ -65,24 +73,55 @@ def serve(settings: Settings) -> None:
     # The server's libraries are half of the program; no other command should wait for them.
     from rollbook.api.server import PortError, bind, serve  # noqa: PLC0415
 
-    observers = [logger(settings.log_level, settings.log_format)]
     database = open_database(settings.database)
+    if workers > 1 and not database.engine.serves_many:
+        raise click.ClickException(
+            "One file has one server process. For more, move to PostgreSQL: set ROLLBOOK_DATABASE to "
+            "postgresql://<user>:<password>@<host>/<database>."
+        )
+    observe = logger(settings.log_level, settings.log_format)
     try:
-        bound = bind(settings.host, settings.port)
+        bound = bind(settings.host, settings.port, shared=workers > 1)
         database.engine.prepare()
         database.engine.lock_for_server()
-        observers += _metrics(settings, bound.getsockname()[1])
+        observers = [observe, *_metrics(settings, bound.getsockname()[1])] if workers == 1 else [observe]
     except PortError as error:
         raise click.ClickException(str(error)) from None
     bring_up_to_date(database)
     upkeep.finish(database)
-    with database.transaction() as transaction:
-        beginning = beginnings.begin(
+    beginning = database.do(
+        lambda transaction: beginnings.begin(
             transaction, owner_name=settings.owner_name, owner_email=settings.owner_email
         )
+    )
     host, port = bound.getsockname()[:2]
     _greet(settings.base_url(port), f"{host}:{port}", beginning)
-    serve(settings, database, bound, all_of(observers), describe, BEGAN)
+    if workers == 1:
+        serve(settings, database, bound, all_of(observers), describe, BEGAN)
+    else:
+        database.close()
+        _serve_together(replace(settings, port=port), workers, observe)
+
+
+def _serve_together(settings: Settings, workers: int, observe: Observe) -> None:
+    """Serve by several processes on one port, each with its own way to the database."""
+    from rollbook.api.crew import Crew, CrewEnded  # noqa: PLC0415
+    from rollbook.api.server import bind, serve  # noqa: PLC0415
+
+    # Each counts the requests that it gets itself.
+    share = max(1, settings.rate_limit // workers) if settings.rate_limit else 0
+
+    def work(number: int) -> None:
+        metrics_port = settings.metrics_port and settings.metrics_port + number
+        own = replace(settings, rate_limit=share, metrics_port=metrics_port)
+        bound = bind(own.host, own.port, shared=True)
+        observers = [observe, *_metrics(own, own.port)]
+        serve(own, open_database(own.database), bound, all_of(observers), describe, BEGAN)
+
+    try:
+        Crew(workers, work, observe).run()
+    except CrewEnded as error:
+        raise click.ClickException(str(error)) from None
 
 
 @main.group()

@@ -79,6 +79,14 @@ class ServerStopped(NamedTuple):
     level: str = "info"
 
 
+class WorkerEnded(NamedTuple):
+    """A server process among several ended by itself; another takes its place, unless it had just begun."""
+
+    worker: int
+    exit_code: int
+    level: str = "error"
+
+
 Observation = (
     RequestAnswered
     | ParametersIgnored
@@ -87,6 +95,7 @@ Observation = (
     | ConnectionRefused
     | ServerStarted
     | ServerStopped
+    | WorkerEnded
 )
 Observe = Callable[[Observation], None]
 

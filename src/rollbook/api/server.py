@@ -35,11 +35,17 @@ class PortError(Exception):
     """The address cannot be listened on; the message says why and what to do."""
 
 
-def bind(host: str, port: int) -> socket.socket:
-    """Return a socket that is bound to an address; raise PortError where that cannot be."""
+def bind(host: str, port: int, *, shared: bool = False) -> socket.socket:
+    """Return a socket that is bound to an address; raise PortError where that cannot be.
+
+    `shared` lets other sockets of this user be bound to it, too: the system deals connections out among
+    those that listen.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     bound = socket.socket(family, socket.SOCK_STREAM)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if shared:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     try:
         bound.bind((host, port))
     except (OSError, OverflowError, TypeError) as error:

@@ -93,6 +93,11 @@ class Database:
                 raise
         self._ids.committed()
 
+    def do(self, work: Callable[[Transaction], Out]) -> Out:
+        """Do work in a transaction and return its outcome, committed; again where that may help."""
+        with self._explaining():
+            return self._committed(self._session(), work)
+
     @contextlib.contextmanager
     def snapshot(self) -> Iterator[Snapshot]:
         """Open a consistent state of the register for reading."""

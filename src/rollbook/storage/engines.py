@@ -50,7 +50,8 @@ class Engine(Protocol):
     """One database.
 
     `readers` is how many threads read it, and `most_reads_together` how many of their jobs share a state.
-    `is_near` says that a look-up costs less than a change of threads.
+    `is_near` says that a look-up costs less than a change of threads, `serves_many` that several servers
+    may serve it at once.
     """
 
     @property
@@ -59,6 +60,7 @@ class Engine(Protocol):
     readers: int
     most_reads_together: int
     is_near: bool
+    serves_many: bool
 
     def prepare(self) -> None:
         """Make the database where it can be made; raise StorageError where it cannot be used."""

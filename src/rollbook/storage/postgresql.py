@@ -68,6 +68,7 @@ class PostgreSQL:
     readers = READERS
     most_reads_together = 32
     is_near = False
+    serves_many = True
 
     def __init__(self, url: str) -> None:
         self._url = url

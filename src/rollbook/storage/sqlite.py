@@ -65,6 +65,7 @@ class SQLite:
     readers = 2
     most_reads_together = 8
     is_near = True
+    serves_many = False
 
     def __init__(
         self, path: Path, *, connect: Connect = connect_with_driver, synchronous: str = "FULL"

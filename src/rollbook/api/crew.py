@@ -1,0 +1,81 @@
+"""Several server processes on one port: begun together, replaced when one dies, ended together."""
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Callable
+
+from rollbook.observations import Observe, WorkerEnded
+
+# A worker that dies sooner after its start than this would die again: then all end.
+SHORTEST_LIFE_SECONDS = 5.0
+
+
+class CrewEnded(Exception):
+    """The workers cannot go on; the message says why."""
+
+
+class Crew:
+    """The processes that serve: each is a copy of this one that runs `work` with its number."""
+
+    def __init__(self, size: int, work: Callable[[int], None], observe: Observe) -> None:
+        self._size = size
+        self._work = work
+        self._observe = observe
+        self._workers: dict[int, tuple[int, float]] = {}
+        self._is_ending = False
+
+    def run(self) -> None:
+        """Serve until SIGTERM or SIGINT, and return when every worker has finished what it had begun.
+
+        Raises CrewEnded where a worker dies at its start: whatever ails it will ail the next.
+        """
+        before = {each: signal.signal(each, self._end) for each in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            for number in range(self._size):
+                self._begin(number)
+            died_young = self._watch()
+        finally:
+            for each, handler in before.items():
+                signal.signal(each, handler)
+        if died_young:
+            raise CrewEnded("A server process ended at its start; the log says why.")
+
+    def _watch(self) -> bool:
+        """Wait for the end of all workers, replacing those that die; say whether one died at its start."""
+        died_young = False
+        while self._workers:
+            process, status = os.wait()
+            if process not in self._workers:
+                continue
+            number, since = self._workers.pop(process)
+            if self._is_ending:
+                continue
+            self._observe(WorkerEnded(number, os.waitstatus_to_exitcode(status)))
+            if time.monotonic() - since < SHORTEST_LIFE_SECONDS:
+                died_young = True
+                self._end()
+            else:
+                self._begin(number)
+        return died_young
+
+    def _begin(self, number: int) -> None:
+        process = os.fork()
+        if process == 0:
+            code = 1
+            try:
+                for each in (signal.SIGTERM, signal.SIGINT):
+                    signal.signal(each, signal.SIG_DFL)
+                self._work(number)
+                code = 0
+            finally:
+                # What the parent has open, or has to do at its end, is not the worker's business.
+                os._exit(code)
+        self._workers[process] = (number, time.monotonic())
+
+    def _end(self, *_signal: object) -> None:
+        self._is_ending = True
+        for process in self._workers:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGTERM)

@@ -1,0 +1,60 @@
+"""Several server processes on one port: `rollbook serve --workers`."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from support import RunningServer, run_rollbook, start_server, wait_until
+
+
+def workers_of(server: RunningServer) -> set[int]:
+    """Return the processes that serve."""
+    children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text()
+    return set(map(int, children.split()))
+
+
+@pytest.mark.sqlite
+def test_one_file_has_one_server_process(tmp_path: Path) -> None:
+    done = run_rollbook("serve", "--workers", "2", ROLLBOOK_DATABASE=f"sqlite:///{tmp_path}/rollbook.db")
+    assert done.returncode == 1
+    assert "One file has one server process. For more, move to PostgreSQL" in done.stderr
+    assert not (tmp_path / "rollbook.db").exists()
+
+
+@pytest.mark.postgresql
+def test_workers_share_the_port_and_end_together(tmp_path: Path) -> None:
+    server = start_server(tmp_path / "rollbook.db", "--workers", "3")
+    site = server.new_site()
+    assert len(workers_of(server)) == 3
+    clients = [server.client(site.token) for _ in range(24)]
+    made = [
+        client.post("/v1/contacts", site.document(email=f"{at}@x.test")) for at, client in enumerate(clients)
+    ]
+    assert {reply.status for reply in made} == {201}
+    totals = {client.get("/v1/contacts").json["meta"]["total"] for client in clients}
+    assert totals == {24}
+    # The beginning of a request id tells the process that answered.
+    assert len({reply.headers["x-request-id"].partition("-")[0] for reply in made}) > 1
+    assert server.stop() == 0
+
+
+@pytest.mark.postgresql
+def test_a_worker_that_dies_is_replaced(tmp_path: Path) -> None:
+    server = start_server(tmp_path / "rollbook.db", "--workers", "2")
+    # One that dies at its start would not be: so let it grow old enough.
+    wait_until(lambda: len(workers_of(server)) == 2, 10)
+    before = workers_of(server)
+    wait_until(lambda: _age(min(before)) > 6, 20)
+    os.kill(min(before), signal.SIGKILL)
+    wait_until(lambda: len(workers_of(server) - before) == 1 and len(workers_of(server)) == 2, 10)
+    wait_until(lambda: "workerended" in server.log.read_text().replace("_", ""), 10)
+    assert server.client().get("/livez").status == 200
+    assert server.stop() == 0
+
+
+def _age(process: int) -> float:
+    """Return for how many seconds a process has run."""
+    ticks = int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19])
+    return float(Path("/proc/uptime").read_text().split()[0]) - ticks / os.sysconf("SC_CLK_TCK")
