@@ -70,11 +70,22 @@ def insert_or_add(into: Table, unique: list[str], *amounts: Column[Any]) -> Inse
     return statement
 
 
-class _Contains(ColumnElement[bool]):
-    """A text contains another, byte for byte."""
+class Condition(ColumnElement[bool]):
+    """A condition that is written as it stands.
+
+    SQLAlchemy would write `= 1` behind it for a database without a type for truth, and no index serves that.
+    """
 
     inherit_cache = False
     type = Boolean()
+
+    def self_group(self, against: Any = None) -> "Condition":  # noqa: ARG002
+        """Return itself: nothing needs to be put around it."""
+        return self
+
+
+class _Contains(Condition):
+    """A text contains another, byte for byte."""
 
     def __init__(self, whole: ColumnElement[Any], part: ColumnElement[Any]) -> None:
         self.whole = whole
@@ -92,11 +103,8 @@ def contains(whole: ColumnElement[Any], part: Any) -> ColumnElement[bool]:
     return _Contains(whole, part)
 
 
-class _Among(ColumnElement[bool]):
+class _Among(Condition):
     """A column is among the values of a JSON list."""
-
-    inherit_cache = False
-    type = Boolean()
 
     def __init__(self, column: ColumnElement[Any], values: ColumnElement[Any]) -> None:
         self.column = column
@@ -149,11 +157,8 @@ def member(document: ColumnElement[Any], name: str) -> ColumnElement[Any]:
     return _Member(document, name)
 
 
-class _ContainsAll(ColumnElement[bool]):
+class _ContainsAll(Condition):
     """Each of several words is part of one of two texts."""
-
-    inherit_cache = False
-    type = Boolean()
 
     def __init__(
         self, first: ColumnElement[Any], second: ColumnElement[Any], words: ColumnElement[Any]

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 from sqlalchemy import Column, ColumnElement, Select, bindparam, column, delete, insert, table
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
-from sqlalchemy.types import Boolean
 
+from rollbook.storage.dialects import Condition
 from rollbook.storage.statements import InsertRows, Statement
 from rollbook.storage.transactions import Transaction
 
@@ -115,11 +115,8 @@ def _quoted(token: str) -> str:
     return "'" + token.replace("\\", "\\\\").replace("'", "''") + "'"
 
 
-class _HasTokens(ColumnElement[bool]):
+class _HasTokens(Condition):
     """A contact has the tokens that a question asks for, or any where there is no question."""
-
-    inherit_cache = False
-    type = Boolean()
 
     def __init__(self, contact_id: Column[Any], unindexed: Select[Any], asked: Any = None) -> None:
         self.contact_id = contact_id
