@@ -4,16 +4,18 @@ from collections.abc import Mapping, Sequence
 from enum import IntEnum
 from typing import Any, NamedTuple
 
-from sqlalchemy import insert
+from sqlalchemy import bindparam, case, func, insert, select, update
 
 from rollbook.jsonapi.errors import Problem, Refusal
 from rollbook.jsonapi.resource import Attribute, Filter, Kind, Record, Relationship, ResourceType
+from rollbook.register import days
 from rollbook.register.audit import ids_asked
 from rollbook.register.callers import Caller
 from rollbook.register.resource import SITE_FILTER, Resource, each_by
-from rollbook.storage.statements import InsertRows
+from rollbook.storage.statements import InsertRows, Statement
+from rollbook.storage.tables import CONTACT_MOMENTS, contacts
 from rollbook.storage.tables import consent_events as table
-from rollbook.storage.transactions import Row, Transaction
+from rollbook.storage.transactions import Row, Snapshot, Transaction
 
 SUBSCRIBED = "subscribed"
 UNSUBSCRIBED = "unsubscribed"
@@ -93,10 +95,34 @@ add_event = InsertRows(
         *("key_id", "user_id", "occurred_at"),
     ],
 )
+CONSENT_MOMENTS = CONTACT_MOMENTS[1:]
+# The last events of each kind, in the order of CONSENT_MOMENTS.
+KINDS = (
+    table.c.event == SUBSCRIBED,
+    table.c.event == UNSUBSCRIBED,
+    (table.c.event == UNSUBSCRIBED) & (table.c.cause == ADMINISTRATOR),
+    (table.c.event == UNSUBSCRIBED) & (table.c.cause == RECIPIENT),
+)
+LAST_OF_KINDS = tuple(func.max(case((kind, table.c.occurred_at))) for kind in KINDS)
+moments_of_contact = Statement(
+    select(*(contacts.c[name] for name in CONTACT_MOMENTS)).where(
+        contacts.c.site_id == bindparam("site_id"), contacts.c.id == bindparam("contact_id")
+    )
+)
+moments_of_ledger = Statement(
+    select(*LAST_OF_KINDS).where(
+        table.c.site_id == bindparam("site_id"), table.c.contact_id == bindparam("contact_id")
+    )
+)
+set_moments = Statement(
+    update(contacts)
+    .where(contacts.c.site_id == bindparam("of_site"), contacts.c.id == bindparam("of_id"))
+    .values({name: bindparam(name) for name in CONSENT_MOMENTS})
+)
 
 
 def record(transaction: Transaction, events: Sequence[Event], moment: str) -> None:
-    """Add events to the ledgers of their contacts."""
+    """Add events to the ledgers of their contacts; who makes no new contact with them calls `follow`, too."""
     ids = transaction.new_ids("consent_events", len(events))
     transaction.insert(
         add_event,
@@ -109,6 +135,24 @@ def record(transaction: Transaction, events: Sequence[Event], moment: str) -> No
             for event_id, each in zip(ids, events, strict=True)
         ],
     )
+
+
+def moments(snapshot: Snapshot, site_id: int, contact_id: int) -> Row:
+    """Return the moments of a contact, in the order of CONTACT_MOMENTS."""
+    return snapshot.rows(moments_of_contact, {"site_id": site_id, "contact_id": contact_id})[0]
+
+
+def follow(transaction: Transaction, site_id: int, contact_id: int) -> None:
+    """Note the moments of the last events in the ledger of a contact, and keep the totals of their days."""
+    which = {"site_id": site_id, "contact_id": contact_id}
+    before = moments(transaction, site_id, contact_id)[1:]
+    after = transaction.rows(moments_of_ledger, which)[0]
+    if before == after:
+        return
+    noted = dict(zip(CONSENT_MOMENTS, after, strict=True))
+    transaction.run(set_moments, noted | {"of_site": site_id, "of_id": contact_id})
+    changes = [(site_id, name, moment, -1) for name, moment in zip(CONSENT_MOMENTS, before, strict=True)]
+    days.keep(transaction, [*changes, *((site_id, name, moment, 1) for name, moment in noted.items())])
 
 
 def read_circumstances(meta: Mapping[str, Any]) -> tuple[Circumstances, list[Problem]]:

@@ -9,7 +9,7 @@ from sqlalchemy import bindparam, delete, select, update
 from rollbook.jsonapi.errors import Problem, Refusal, Refused
 from rollbook.jsonapi.reading import Draft
 from rollbook.jsonapi.resource import Record
-from rollbook.register import audience, audit, consent, custom_fields, tags, text
+from rollbook.register import audience, audit, consent, custom_fields, days, tags, text
 from rollbook.register.callers import Caller
 from rollbook.register.consent import Circumstances, Subscription
 from rollbook.register.contact_type import (
@@ -34,6 +34,7 @@ from rollbook.register.resource import Change, Creation, Found, Removal, Resourc
 from rollbook.storage import dialects, search_index
 from rollbook.storage.statements import InsertRows, Statement
 from rollbook.storage.tables import (
+    CONTACT_MOMENTS,
     consent_events,
     contact_counts,
     contact_notes,
@@ -98,7 +99,7 @@ add_contact = InsertRows(
     dialects.insert_or_skip(table, ["site_id", "email_key"]).returning(*COLUMNS),
     [
         *("site_id", "id", "name", "email", *PLAIN, "subscription", "custom", *STAMPS),
-        *("name_key", "email_key", "search_keys"),
+        *("name_key", "email_key", "search_keys", "subscribed_at"),
     ],
 )
 CHANGED = (*FIXED, *BESIDE, "updated_at", "name_key", "email_key")
@@ -177,7 +178,7 @@ def create_many(transaction: Transaction, items: list[NewContact]) -> list[Recor
     rows = transaction.insert(
         add_contact,
         [
-            (new.site_id, each, *new.values, moment, moment, *new.keys)
+            (new.site_id, each, *new.values, moment, moment, *new.keys, moment if new.subscribed else None)
             for each, new in zip(ids, items, strict=True)
         ],
     )
@@ -198,6 +199,7 @@ def create_many(transaction: Transaction, items: list[NewContact]) -> list[Recor
         transaction, TYPE.name, "create", [(new.site_id, each, new.caller) for each, new in made], moment
     )
     _count(transaction, [(new.site_id, 1, int(new.subscribed), int(not new.subscribed)) for _, new in made])
+    _count_days(transaction, [new for _, new in made], moment)
     return [
         stored.get(each)
         or Refused(*_taken(transaction, new.caller, new.site_id, new.keys.email_key, NOBODY_ELSE))
@@ -298,11 +300,14 @@ def store(
 def delete_with_all(transaction: Transaction, site_id: int, contact_id: int, state: Subscription) -> None:
     """Delete a contact with everything that belongs to it; `state` is its subscription."""
     which = {"site_id": site_id, "id": contact_id}
-    tags.replace(transaction, site_id, contact_id, "", ())
+    moments = consent.moments(transaction, site_id, contact_id)
+    tags.replace(transaction, site_id, contact_id, "", state, ())
     search_index.remove(transaction, site_id, contact_id)
     for statement in delete_whole:
         transaction.run(statement, which)
     _count(transaction, [(site_id, -1, *_minus(_state_counts(state)))])
+    lost = zip(CONTACT_MOMENTS, moments, strict=True)
+    days.keep(transaction, [(site_id, name, moment, -1) for name, moment in lost])
 
 
 def gone(snapshot: Snapshot, caller: Caller, contact_id: int) -> Problem | None:
@@ -335,8 +340,8 @@ def _change(transaction: Transaction, change: ContactChange) -> Record | Refused
         store(transaction, found.site_id, found.id, before, after, moment)
         _follow_subscription(transaction, change, before["subscription"], after["subscription"], moment)
     if change.tags is not None:
-        created_at = before["created_at"]
-        changed |= tags.replace(transaction, found.site_id, found.id, created_at, change.tags)
+        of_contact = (found.site_id, found.id, before["created_at"], after["subscription"])
+        changed |= tags.replace(transaction, *of_contact, change.tags)
     if not changed:
         return current
     audit.record(transaction, TYPE.name, "update", [(found.site_id, found.id, found.caller)], moment)
@@ -371,12 +376,17 @@ def _follow_subscription(
         [consent.Event(found.site_id, found.id, subscribed, found.caller, change.circumstances)],
         moment,
     )
-    recount(transaction, found.site_id, Subscription(before), Subscription(after))
+    recount(transaction, found.site_id, found.id, Subscription(before), Subscription(after))
 
 
-def recount(transaction: Transaction, site_id: int, before: Subscription, after: Subscription) -> None:
-    """Keep the counts of a site when a contact goes from one state of subscription to another."""
+def recount(
+    transaction: Transaction, site_id: int, contact_id: int, before: Subscription, after: Subscription
+) -> None:
+    """Keep what is counted when a contact's ledger has changed, and with it perhaps its subscription."""
+    if before is not after:
+        tags.follow_subscription(transaction, site_id, contact_id, before, after)
     _count(transaction, [(site_id, 0, *_minus(_state_counts(before))), (site_id, 0, *_state_counts(after))])
+    consent.follow(transaction, site_id, contact_id)
 
 
 def _remove(transaction: Transaction, found: Found) -> Refused | None:
@@ -404,6 +414,15 @@ def _count(transaction: Transaction, changes: Sequence[tuple[int, int, int, int]
         known = sums.get(site_id, (0, 0, 0))
         sums[site_id] = (known[0] + more[0], known[1] + more[1], known[2] + more[2])
     transaction.insert(add_to_counts, [(site_id, *added) for site_id, added in sums.items() if any(added)])
+
+
+def _count_days(transaction: Transaction, made: Sequence[NewContact], moment: str) -> None:
+    """Keep the totals of the day on which contacts were made, and some of them subscribed."""
+    changes = [(new.site_id, "created_at", moment, 1) for new in made]
+    days.keep(
+        transaction,
+        changes + [(new.site_id, "subscribed_at", moment, 1) for new in made if new.subscribed],
+    )
 
 
 def _judge_email(email: str, problems: list[Problem]) -> None:

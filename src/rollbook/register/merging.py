@@ -82,10 +82,9 @@ def _merge(transaction: Transaction, merge: Merge) -> Record | Refused:
     contacts.delete_with_all(transaction, site_id, other_id, Subscription(other["subscription"]))
     after = _united(before, other) | {"subscription": int(_last_word(transaction, site_id, found.id))}
     contacts.store(transaction, site_id, found.id, before, after, moment)
-    contacts.recount(
-        transaction, site_id, Subscription(before["subscription"]), Subscription(after["subscription"])
-    )
-    tags.replace(transaction, site_id, found.id, before["created_at"], sorted(both))
+    states = Subscription(before["subscription"]), Subscription(after["subscription"])
+    contacts.recount(transaction, site_id, found.id, *states)
+    tags.replace(transaction, site_id, found.id, before["created_at"], states[1], sorted(both))
     transaction.run(follow_survivor, {"of_site": site_id, "other_id": other_id, "new_survivor": found.id})
     transaction.insert(add_tombstone, [(site_id, other_id, found.id, 1, moment)])
     done = [(site_id, each, found.caller) for each in (found.id, other_id)]
