@@ -147,10 +147,14 @@ def test_damage_to_what_is_kept_of_moments_and_tags_is_found(database: Database)
         )
     upkeep.finish(database)
     assert faults(database) == []
-    ask(database, "UPDATE contact_days SET contacts = 3 WHERE moment = 'created_at'")
-    assert faults(database) == [f"counts: site 1 has 1 created_at {day}, but 3 are noted"]
-    ask(database, "DELETE FROM contact_days WHERE moment = 'created_at'")
-    assert faults(database) == [f"counts: site 1 has 1 created_at {day}, but 0 are noted"]
+    ask(database, "UPDATE contact_days SET created = 3")
+    assert faults(database) == [f"counts: site 1 has 1 created on {day}, but 3 are noted"]
+    ask(database, "UPDATE contact_days SET day = '2020-01-01', subscribed = 0")
+    assert faults(database) == [
+        "counts: site 1 has 0 created on 2020-01-01, but 3 are noted",
+        f"counts: site 1 has 1 created on {day}, but 0 are noted",
+        f"counts: site 1 has 1 subscribed on {day}, but 0 are noted",
+    ]
     with database.transaction() as transaction:
         days.count_anew(transaction)
     ask(database, "UPDATE contact_tag_members SET subscription = 2")

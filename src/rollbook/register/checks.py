@@ -92,10 +92,7 @@ _ledger = (
     select(
         consent_events.c.site_id,
         consent_events.c.contact_id,
-        *(
-            last.label(name)
-            for name, last in zip(consent.CONSENT_MOMENTS, consent.LAST_OF_KINDS, strict=True)
-        ),
+        *(last.label(name) for name, last in zip(days.CONSENT_MOMENTS, consent.LAST_OF_KINDS, strict=True)),
     )
     .group_by(consent_events.c.site_id, consent_events.c.contact_id)
     .subquery()
@@ -107,12 +104,10 @@ moments_differ = Statement(
             _ledger, (_ledger.c.site_id == contacts.c.site_id) & (_ledger.c.contact_id == contacts.c.id)
         )
     )
-    .where(or_(*(contacts.c[name].is_distinct_from(_ledger.c[name]) for name in consent.CONSENT_MOMENTS)))
+    .where(or_(*(contacts.c[name].is_distinct_from(_ledger.c[name]) for name in days.CONSENT_MOMENTS)))
 )
-kept_days = Statement(
-    select(contact_days.c.site_id, contact_days.c.moment, contact_days.c.day, contact_days.c.contacts)
-)
-counted_days = tuple(Statement(each) for each in days.every_day.values())
+kept_days = Statement(select(*(contact_days.c[name] for name in ("site_id", "day", *days.TOTALS))))
+counted_days = Statement(days.every_day)
 every_tag = Statement(select(contact_tags.c.site_id, contact_tags.c.id))
 tagged = Statement(
     select(contacts.c.subscription, contacts.c.id)
@@ -167,13 +162,18 @@ def faults(snapshot: Snapshot) -> list[str]:
 
 
 def _wrong_days(snapshot: Snapshot) -> list[str]:
-    kept = {(site_id, name, day): many for site_id, name, day, many in snapshot.rows(kept_days)}
-    counted = {row[:3]: row[3] for statement in counted_days for row in snapshot.rows(statement)}
-    found = []
-    for each in sorted(kept.keys() | counted.keys()):
-        (site_id, name, day), noted, there = each, kept.get(each, 0), counted.get(each, 0)
-        if noted != there:
-            found.append(f"counts: site {site_id} has {there} {name} {day}, but {noted} are noted")
+    kept, counted = (
+        {(site_id, day): numbers for site_id, day, *numbers in snapshot.rows(statement)}
+        for statement in (kept_days, counted_days)
+    )
+    none, found = [0] * len(days.TOTALS), []
+    for site_id, day in sorted(kept.keys() | counted.keys()):
+        pairs = zip(kept.get((site_id, day), none), counted.get((site_id, day), none), strict=True)
+        found += [
+            f"counts: site {site_id} has {there} {name} on {day}, but {noted} are noted"
+            for name, (noted, there) in zip(days.TOTALS, pairs, strict=True)
+            if noted != there
+        ]
     return found
 
 

@@ -11,16 +11,15 @@ from rollbook.jsonapi.resource import Attribute, Filter, Kind, Record, Relations
 from rollbook.register import days
 from rollbook.register.audit import ids_asked
 from rollbook.register.callers import Caller
+from rollbook.register.days import CONSENT_MOMENTS, EVENTS
 from rollbook.register.resource import SITE_FILTER, Resource, each_by
 from rollbook.storage.statements import InsertRows, Statement
 from rollbook.storage.tables import CONTACT_MOMENTS, contacts
 from rollbook.storage.tables import consent_events as table
 from rollbook.storage.transactions import Row, Snapshot, Transaction
 
-SUBSCRIBED = "subscribed"
-UNSUBSCRIBED = "unsubscribed"
-ADMINISTRATOR = "administrator"
-RECIPIENT = "recipient"
+SUBSCRIBED, UNSUBSCRIBED = days.SUBSCRIBED, days.UNSUBSCRIBED
+ADMINISTRATOR, RECIPIENT = days.ADMINISTRATOR, days.RECIPIENT
 
 
 class Subscription(IntEnum):
@@ -95,15 +94,8 @@ add_event = InsertRows(
         *("key_id", "user_id", "occurred_at"),
     ],
 )
-CONSENT_MOMENTS = CONTACT_MOMENTS[1:]
 # The last events of each kind, in the order of CONSENT_MOMENTS.
-KINDS = (
-    table.c.event == SUBSCRIBED,
-    table.c.event == UNSUBSCRIBED,
-    (table.c.event == UNSUBSCRIBED) & (table.c.cause == ADMINISTRATOR),
-    (table.c.event == UNSUBSCRIBED) & (table.c.cause == RECIPIENT),
-)
-LAST_OF_KINDS = tuple(func.max(case((kind, table.c.occurred_at))) for kind in KINDS)
+LAST_OF_KINDS = tuple(func.max(case((events, table.c.occurred_at))) for events in EVENTS.values())
 moments_of_contact = Statement(
     select(*(contacts.c[name] for name in CONTACT_MOMENTS)).where(
         contacts.c.site_id == bindparam("site_id"), contacts.c.id == bindparam("contact_id")
@@ -145,14 +137,13 @@ def moments(snapshot: Snapshot, site_id: int, contact_id: int) -> Row:
 def follow(transaction: Transaction, site_id: int, contact_id: int) -> None:
     """Note the moments of the last events in the ledger of a contact, and keep the totals of their days."""
     which = {"site_id": site_id, "contact_id": contact_id}
-    before = moments(transaction, site_id, contact_id)[1:]
-    after = transaction.rows(moments_of_ledger, which)[0]
+    before = moments(transaction, site_id, contact_id)
+    after = (before[0], *transaction.rows(moments_of_ledger, which)[0])
     if before == after:
         return
-    noted = dict(zip(CONSENT_MOMENTS, after, strict=True))
+    noted = dict(zip(CONSENT_MOMENTS, after[1:], strict=True))
     transaction.run(set_moments, noted | {"of_site": site_id, "of_id": contact_id})
-    changes = [(site_id, name, moment, -1) for name, moment in zip(CONSENT_MOMENTS, before, strict=True)]
-    days.keep(transaction, [*changes, *((site_id, name, moment, 1) for name, moment in noted.items())])
+    days.keep(transaction, [*days.of_moments(site_id, before, -1), *days.of_moments(site_id, after, 1)])
 
 
 def read_circumstances(meta: Mapping[str, Any]) -> tuple[Circumstances, list[Problem]]:

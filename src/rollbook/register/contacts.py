@@ -34,7 +34,6 @@ from rollbook.register.resource import Change, Creation, Found, Removal, Resourc
 from rollbook.storage import dialects, search_index
 from rollbook.storage.statements import InsertRows, Statement
 from rollbook.storage.tables import (
-    CONTACT_MOMENTS,
     consent_events,
     contact_counts,
     contact_notes,
@@ -198,8 +197,12 @@ def create_many(transaction: Transaction, items: list[NewContact]) -> list[Recor
     audit.record(
         transaction, TYPE.name, "create", [(new.site_id, each, new.caller) for each, new in made], moment
     )
-    _count(transaction, [(new.site_id, 1, int(new.subscribed), int(not new.subscribed)) for _, new in made])
-    _count_days(transaction, [new for _, new in made], moment)
+    counted = [(new.site_id, 1, int(new.subscribed), int(not new.subscribed)) for _, new in made]
+    more = _count(transaction, counted)
+    day = moment[: days.DAY]
+    days.keep(
+        transaction, [(site_id, day, many, subscribed, 0, 0, 0) for site_id, many, subscribed, _ in more]
+    )
     return [
         stored.get(each)
         or Refused(*_taken(transaction, new.caller, new.site_id, new.keys.email_key, NOBODY_ELSE))
@@ -306,8 +309,7 @@ def delete_with_all(transaction: Transaction, site_id: int, contact_id: int, sta
     for statement in delete_whole:
         transaction.run(statement, which)
     _count(transaction, [(site_id, -1, *_minus(_state_counts(state)))])
-    lost = zip(CONTACT_MOMENTS, moments, strict=True)
-    days.keep(transaction, [(site_id, name, moment, -1) for name, moment in lost])
+    days.keep(transaction, days.of_moments(site_id, moments, -1))
 
 
 def gone(snapshot: Snapshot, caller: Caller, contact_id: int) -> Problem | None:
@@ -407,22 +409,17 @@ def _minus(counts: tuple[int, int]) -> tuple[int, int]:
     return -counts[0], -counts[1]
 
 
-def _count(transaction: Transaction, changes: Sequence[tuple[int, int, int, int]]) -> None:
-    """Add to the counts of sites: contacts, those subscribed, those who never were."""
+def _count(
+    transaction: Transaction, changes: Sequence[tuple[int, int, int, int]]
+) -> list[tuple[int, int, int, int]]:
+    """Add to the counts of sites: contacts, those subscribed, those who never were; return the sums."""
     sums: dict[int, tuple[int, int, int]] = {}
     for site_id, *more in changes:
         known = sums.get(site_id, (0, 0, 0))
         sums[site_id] = (known[0] + more[0], known[1] + more[1], known[2] + more[2])
-    transaction.insert(add_to_counts, [(site_id, *added) for site_id, added in sums.items() if any(added)])
-
-
-def _count_days(transaction: Transaction, made: Sequence[NewContact], moment: str) -> None:
-    """Keep the totals of the day on which contacts were made, and some of them subscribed."""
-    changes = [(new.site_id, "created_at", moment, 1) for new in made]
-    days.keep(
-        transaction,
-        changes + [(new.site_id, "subscribed_at", moment, 1) for new in made if new.subscribed],
-    )
+    added = [(site_id, *more) for site_id, more in sorted(sums.items()) if any(more)]
+    transaction.insert(add_to_counts, added)
+    return added
 
 
 def _judge_email(email: str, problems: list[Problem]) -> None:
@@ -469,4 +466,5 @@ RESOURCE = Resource(
     removal=Removal(EDIT, remove_many),
     gone=gone,
     total=audience.total,
+    known=audience.known,
 )

@@ -146,14 +146,6 @@ CONTACT_MOMENTS = (
     "manually_unsubscribed_at",
     "opted_out_at",
 )
-for _moment in CONTACT_MOMENTS[1:]:
-    Index(
-        f"contacts_by_{_moment}",
-        contacts.c.site_id,
-        contacts.c[_moment],
-        sqlite_where=text(f"{_moment} IS NOT NULL"),
-        postgresql_where=text(f"{_moment} IS NOT NULL"),
-    )
 
 Index(
     "contacts_external_user_id_once_in_a_site",
@@ -182,14 +174,17 @@ contact_counts = _narrow_table(
     _number("never_subscribed"),
 )
 
-# How many contacts have a moment, which is a column of theirs, on a day; kept in their transactions.
+# How many contacts have each of their moments on a day; kept in their transactions.
 contact_days = _narrow_table(
     "contact_days",
     _number("site_id", ForeignKey("sites.id")),
-    _required("moment"),
     _required("day"),
-    _number("contacts"),
-    PrimaryKeyConstraint("site_id", "moment", "day"),
+    _number("created"),
+    _number("subscribed"),
+    _number("unsubscribed"),
+    _number("manually_unsubscribed"),
+    _number("opted_out"),
+    PrimaryKeyConstraint("site_id", "day"),
 )
 
 # A contact that is gone for good, so that its id is not used again; a merged one names its survivor.

@@ -19,6 +19,7 @@ OF_EVENTS = {
     "manually_unsubscribed_at": "event = 'unsubscribed' AND cause = 'administrator'",
     "opted_out_at": "event = 'unsubscribed' AND cause = 'recipient'",
 }
+TOTALS = ("created", "subscribed", "unsubscribed", "manually_unsubscribed", "opted_out")
 # As in register/members.py; written down here, for they must not change.
 BLOCK = 8_192
 FEW = 32
@@ -31,11 +32,10 @@ def upgrade() -> None:
     op.create_table(
         "contact_days",
         sa.Column("site_id", WHOLE, nullable=False),
-        sa.Column("moment", TEXT, nullable=False),
         sa.Column("day", TEXT, nullable=False),
-        sa.Column("contacts", WHOLE, nullable=False),
+        *(sa.Column(name, WHOLE, nullable=False) for name in TOTALS),
         sa.ForeignKeyConstraint(["site_id"], ["sites.id"]),
-        sa.PrimaryKeyConstraint("site_id", "moment", "day"),
+        sa.PrimaryKeyConstraint("site_id", "day"),
         **NARROW,
     )
     op.create_table(
@@ -50,21 +50,7 @@ def upgrade() -> None:
         **NARROW,
     )
     _fill_moments()
-    for moment in OF_EVENTS:
-        set_there = sa.text(f"{moment} IS NOT NULL")
-        op.create_index(
-            f"contacts_by_{moment}",
-            "contacts",
-            ["site_id", moment],
-            sqlite_where=set_there,
-            postgresql_where=set_there,
-        )
-    for moment in ("created_at", *OF_EVENTS):
-        op.execute(
-            "INSERT INTO contact_days (site_id, moment, day, contacts) "  # noqa: S608
-            f"SELECT site_id, '{moment}', substr({moment}, 1, 10), count(*) FROM contacts "
-            f"WHERE {moment} IS NOT NULL GROUP BY site_id, substr({moment}, 1, 10)"
-        )
+    _fill_days()
     _fill_members()
 
 
@@ -78,6 +64,21 @@ def _fill_moments() -> None:
         f"UPDATE contacts SET {noted} "  # noqa: S608
         f"FROM (SELECT site_id, contact_id, {moments} FROM consent_events GROUP BY site_id, contact_id) "
         "AS of_contact WHERE contacts.site_id = of_contact.site_id AND contacts.id = of_contact.contact_id"
+    )
+
+
+def _fill_days() -> None:
+    moments = ("created_at", *OF_EVENTS)
+    counted = " UNION ALL ".join(
+        f"SELECT site_id, substr({moment}, 1, 10) AS day, "  # noqa: S608
+        + ", ".join(f"{int(at == place)} AS {name}" for place, name in enumerate(TOTALS))
+        + f" FROM contacts WHERE {moment} IS NOT NULL"
+        for at, moment in enumerate(moments)
+    )
+    names, sums = ", ".join(TOTALS), ", ".join(f"sum({name})" for name in TOTALS)
+    op.execute(
+        f"INSERT INTO contact_days (site_id, day, {names}) "  # noqa: S608
+        f"SELECT site_id, day, {sums} FROM ({counted}) AS counted GROUP BY site_id, day"
     )
 
 
