@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from enum import IntEnum
 from typing import Any, NamedTuple
 
-from sqlalchemy import bindparam, case, func, insert, select, update
+from sqlalchemy import bindparam, case, delete, func, insert, select, update
 
 from rollbook.jsonapi.errors import Problem, Refusal
 from rollbook.jsonapi.resource import Attribute, Filter, Kind, Record, Relationship, ResourceType
@@ -94,6 +94,12 @@ add_event = InsertRows(
         *("key_id", "user_id", "occurred_at"),
     ],
 )
+MOMENTS_OF = {
+    (SUBSCRIBED, ADMINISTRATOR): ("subscribed_at",),
+    (SUBSCRIBED, RECIPIENT): ("subscribed_at",),
+    (UNSUBSCRIBED, ADMINISTRATOR): ("unsubscribed_at", "manually_unsubscribed_at"),
+    (UNSUBSCRIBED, RECIPIENT): ("unsubscribed_at", "opted_out_at"),
+}
 # The last events of each kind, in the order of CONSENT_MOMENTS.
 LAST_OF_KINDS = tuple(func.max(case((events, table.c.occurred_at))) for events in EVENTS.values())
 moments_of_contact = Statement(
@@ -101,10 +107,25 @@ moments_of_contact = Statement(
         contacts.c.site_id == bindparam("site_id"), contacts.c.id == bindparam("contact_id")
     )
 )
-moments_of_ledger = Statement(
-    select(*LAST_OF_KINDS).where(
-        table.c.site_id == bindparam("site_id"), table.c.contact_id == bindparam("contact_id")
-    )
+# In an order that only the index of the contact has, for which it is therefore used.
+events_of_contact = Statement(
+    select(table.c.event, table.c.cause, table.c.occurred_at)
+    .where(table.c.site_id == bindparam("site_id"), table.c.contact_id == bindparam("contact_id"))
+    .order_by(table.c.occurred_at, table.c.id)
+)
+# The ids of a contact's events, by their index: a plain condition might read all of the site's ledger.
+ids_of_contact = (
+    select(table.c.id)
+    .where(table.c.site_id == bindparam("of_site"), table.c.contact_id == bindparam("of_contact"))
+    .order_by(table.c.occurred_at, table.c.id)
+)
+delete_of_contact = Statement(
+    delete(table).where(table.c.site_id == bindparam("of_site"), table.c.id.in_(ids_of_contact))
+)
+move_to_contact = Statement(
+    update(table)
+    .where(table.c.site_id == bindparam("of_site"), table.c.id.in_(ids_of_contact))
+    .values(contact_id=bindparam("other_contact"))
 )
 set_moments = Statement(
     update(contacts)
@@ -129,6 +150,17 @@ def record(transaction: Transaction, events: Sequence[Event], moment: str) -> No
     )
 
 
+def forget(transaction: Transaction, site_id: int, contact_id: int) -> None:
+    """Delete the ledger of a contact, which is to be deleted too."""
+    transaction.run(delete_of_contact, {"of_site": site_id, "of_contact": contact_id})
+
+
+def move(transaction: Transaction, site_id: int, contact_id: int, other_id: int) -> None:
+    """Put the events of a contact into the ledger of another."""
+    which = {"of_site": site_id, "of_contact": contact_id, "other_contact": other_id}
+    transaction.run(move_to_contact, which)
+
+
 def moments(snapshot: Snapshot, site_id: int, contact_id: int) -> Row:
     """Return the moments of a contact, in the order of CONTACT_MOMENTS."""
     return snapshot.rows(moments_of_contact, {"site_id": site_id, "contact_id": contact_id})[0]
@@ -138,10 +170,13 @@ def follow(transaction: Transaction, site_id: int, contact_id: int) -> None:
     """Note the moments of the last events in the ledger of a contact, and keep the totals of their days."""
     which = {"site_id": site_id, "contact_id": contact_id}
     before = moments(transaction, site_id, contact_id)
-    after = (before[0], *transaction.rows(moments_of_ledger, which)[0])
+    noted: dict[str, str | None] = dict.fromkeys(CONSENT_MOMENTS)
+    for event, cause, occurred_at in transaction.rows(events_of_contact, which):
+        for name in MOMENTS_OF[event, cause]:
+            noted[name] = occurred_at
+    after = (before[0], *noted.values())
     if before == after:
         return
-    noted = dict(zip(CONSENT_MOMENTS, after[1:], strict=True))
     transaction.run(set_moments, noted | {"of_site": site_id, "of_id": contact_id})
     days.keep(transaction, [*days.of_moments(site_id, before, -1), *days.of_moments(site_id, after, 1)])
 

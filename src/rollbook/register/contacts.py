@@ -34,7 +34,6 @@ from rollbook.register.resource import Change, Creation, Found, Removal, Resourc
 from rollbook.storage import dialects, search_index
 from rollbook.storage.statements import InsertRows, Statement
 from rollbook.storage.tables import (
-    consent_events,
     contact_counts,
     contact_notes,
     contact_tombstones,
@@ -120,13 +119,12 @@ add_to_counts = InsertRows(
     ),
     ["site_id", "contacts", "subscribed", "never_subscribed"],
 )
-# What belongs to a contact, from the leaves to the root.
+# What belongs to a contact beside its ledger, from the leaves to the root.
 delete_whole = tuple(
     Statement(delete(each).where(each.c.site_id == bindparam("site_id"), key == bindparam("id")))
     for each, key in (
         (search_backlog, search_backlog.c.contact_id),
         (contact_notes, contact_notes.c.contact_id),
-        (consent_events, consent_events.c.contact_id),
         (table, table.c.id),
     )
 )
@@ -306,6 +304,7 @@ def delete_with_all(transaction: Transaction, site_id: int, contact_id: int, sta
     moments = consent.moments(transaction, site_id, contact_id)
     tags.replace(transaction, site_id, contact_id, "", state, ())
     search_index.remove(transaction, site_id, contact_id)
+    consent.forget(transaction, site_id, contact_id)
     for statement in delete_whole:
         transaction.run(statement, which)
     _count(transaction, [(site_id, -1, *_minus(_state_counts(state)))])

@@ -77,7 +77,7 @@ _count_up_to = {
 # Words, each as alternatives, each of tokens that must be there together.
 Words = Sequence[Sequence[Sequence[str]]]
 # A token is rare that fewer contacts have; where no token is, one that is not very common will do.
-RARE = (256, 4_096)
+RARE = (256, 2_048)
 MOST_COUNTED = 24
 
 
@@ -110,6 +110,7 @@ class Question(str):
     """A question for tokens, in the words of SQLite; `for_postgresql` has them in those of PostgreSQL."""
 
     of_sites: Sequence[tuple[Words, str]]
+    closer: Sequence[Words]
     by_beginning: bool
 
     def for_postgresql(self) -> str:
@@ -118,15 +119,16 @@ class Question(str):
         return _joined(self.of_sites, " & ", " | ", lambda token: _quoted(token) + end)
 
 
-def question(of_sites: Sequence[tuple[Words, str]], by_beginning: bool) -> Question:
+def question(of_sites: Sequence[tuple[Words, str]], closer: Sequence[Words], by_beginning: bool) -> Question:
     """Return the value for `has_tokens`.
 
     Each site asks for words, a word being alternatives of tokens that must be there together, or for one
-    token instead of them all. `by_beginning` asks for tokens that begin so.
+    token instead of them all. `closer` has more tokens of the same words, for each site, of which the rare
+    ones are asked for where `narrowed` finds some. `by_beginning` asks for tokens that begin so.
     """
     end = '"*' if by_beginning else '"'
     made = Question(_joined(of_sites, " AND ", " OR ", lambda token: '"' + token.replace('"', '""') + end))
-    made.of_sites, made.by_beginning = of_sites, by_beginning
+    made.of_sites, made.closer, made.by_beginning = of_sites, closer, by_beginning
     return made
 
 
@@ -135,24 +137,33 @@ def narrowed(snapshot: Snapshot, asked: Question) -> Question:
 
     PostgreSQL begins with the rarest by itself; tokens that only begin so cannot be counted up to a limit.
     """
-    tokens = [token for words, _ in asked.of_sites for word in words for each in word for token in each]
-    if snapshot.dialect_name != "sqlite" or asked.by_beginning or not 1 < len(tokens) <= MOST_COUNTED:
+    if snapshot.dialect_name != "sqlite" or asked.by_beginning:
         return asked
-    return question([(_rare(snapshot, words), mark) for words, mark in asked.of_sites], by_beginning=False)
+    of_sites = [
+        (_rare(snapshot, words, closer), mark)
+        for (words, mark), closer in zip(asked.of_sites, asked.closer, strict=True)
+    ]
+    return question(of_sites, asked.closer, by_beginning=False)
 
 
-def _rare(snapshot: Snapshot, words: Words) -> Words:
-    """Return the rare tokens of the words that have some, or all tokens where none has."""
+def _rare(snapshot: Snapshot, words: Words, closer: Words) -> Words:
+    """Return the rare tokens of the words that have some, or all of few tokens where none has."""
+    some = next((each for each in (closer, words) if 1 < _many(each) <= MOST_COUNTED), None)
+    if some is None:
+        return words
     for limit in RARE:
         few = [
-            [[token for token in each if _is_rarer(snapshot, token, limit)] for each in word]
-            for word in words
+            [[token for token in each if _is_rarer(snapshot, token, limit)] for each in word] for word in some
         ]
         # A word of two spellings is as common as the more common one.
         rare = [word for word in few if all(word)]
         if rare:
             return rare
     return words
+
+
+def _many(words: Words) -> int:
+    return sum(len(each) for word in words for each in word)
 
 
 def _is_rarer(snapshot: Snapshot, token: str, limit: int) -> bool:

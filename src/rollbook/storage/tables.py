@@ -233,8 +233,8 @@ contact_taggings = _narrow_table(
 )
 
 # The taggings once more, as sets: which contacts of a tag and a state of subscription have ids in a block of
-# 8,192; see register/members.py. So many are counted, united and intersected at once.
-contact_tag_members = _narrow_table(
+# 32,000; see register/members.py. So many are counted, united and intersected at once.
+contact_tag_members = _table(
     "contact_tag_members",
     _number("site_id"),
     _number("tag_id"),

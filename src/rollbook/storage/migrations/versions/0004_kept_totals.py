@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import op
 
-from rollbook.storage.dialects import NARROW, TEXT, WHOLE
+from rollbook.storage.dialects import NARROW, STRICT, TEXT, WHOLE
 
 revision = "0004"
 down_revision = "0003"
@@ -21,8 +21,8 @@ OF_EVENTS = {
 }
 TOTALS = ("created", "subscribed", "unsubscribed", "manually_unsubscribed", "opted_out")
 # As in register/members.py; written down here, for they must not change.
-BLOCK = 8_192
-FEW = 32
+BLOCK = 32_000
+FEW = 128
 
 
 def upgrade() -> None:
@@ -47,7 +47,7 @@ def upgrade() -> None:
         sa.Column("members", sa.LargeBinary(), nullable=False),
         sa.ForeignKeyConstraint(["site_id", "tag_id"], ["contact_tags.site_id", "contact_tags.id"]),
         sa.PrimaryKeyConstraint("site_id", "tag_id", "subscription", "block"),
-        **NARROW,
+        **STRICT,
     )
     _fill_moments()
     _fill_days()
@@ -110,4 +110,7 @@ def _packed(members: Iterable[Any]) -> bytes:
     places: list[int] = [contact_id % BLOCK for _, contact_id in members]
     if len(places) <= FEW:
         return b"".join(place.to_bytes(2, "little") for place in places)
-    return sum(1 << place for place in places).to_bytes(BLOCK // 8, "little")
+    packed = bytearray(BLOCK // 8)
+    for place in places:
+        packed[place // 8] |= 1 << place % 8
+    return bytes(packed)
