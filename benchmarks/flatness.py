@@ -4,10 +4,12 @@
 
 The registers are made by the register's own operations, once, and kept in the folder. Times are those of the
 statements and of making records, without HTTP. Some tags and texts have as many hits in both; others have a
-share of all, and say how a question grows with its hits.
+share of all, and say how a question grows with its hits. A time is the median of the rounds, and that of the
+processor: on a machine that others use, the clock says how busy they are.
 """
 
 import argparse
+import contextlib
 import statistics
 import tempfile
 import time
@@ -16,16 +18,21 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
+from rollbook.jsonapi import cursors
 from rollbook.jsonapi.query import read_query
 from rollbook.jsonapi.reading import read_new_resource
 from rollbook.jsonapi.resource import Record
-from rollbook.register import beginnings, contacts, tagging, tags, upkeep
+from rollbook.register import beginnings, consent, contacts, days, tagging, tags, upkeep
 from rollbook.register.callers import PERMISSIONS, Caller
 from rollbook.register.catalogue import RESOURCES
+from rollbook.register.contacts import ContactChange
 from rollbook.register.resource import Found, PageAsked, page
 from rollbook.register.tagging import Tagging, Verb
+from rollbook.register.text import text_key
 from rollbook.storage.database import Database, open_database
 from rollbook.storage.migrate import bring_up_to_date
+from rollbook.storage.tables import CONTACT_MOMENTS
+from rollbook.storage.transactions import Transaction
 
 SITE = beginnings.FIRST_SITE
 CALLER = Caller(1, 1, frozenset([SITE]), frozenset(PERMISSIONS), float("inf"), all_sites=True)
@@ -33,57 +40,91 @@ CITIES = ("Porto", "Lisboa", "Braga", "Faro", "Berlin", "Paris", "Roma", "Madrid
 AT_ONCE = 1_000
 DAYS = 730
 FEW = 50
-# The tags: fifty members, every second contact, and one contact in fifty.
+# The tags: fifty members (two of these), every second contact, and one contact in fifty.
 FEW_TAG, HALF_TAG, FIRST_SHARE, SHARES = 0, 1, 2, 50
+OTHER_FEW_TAG = FIRST_SHARE + SHARES
+PAGE = 30
+CREATES = 20
+CREATE = "a create, without its commit"
 
+# Each sort, include, way to page, and filter of class A. Of what has a share of all contacts as its hits,
+# there is one that finds few, too.
 ASKS = (
     "",
     "sort=name",
     "sort=-name",
     "sort=email",
     "sort=-email",
+    "sort=created_at",
     "include=tags",
+    "include=offers",
+    "include=site",
+    "include=customer",
     "include=tags,site,offers,customer",
     "page[number]=100&page[size]=50",
+    "page[number]={last}",
+    "sort=name&page[number]={last}",
+    "filter[has_tag_id]={half}&page[number]={half_last}",
     "page[after]=",
-    "sort=name&page[after]=",
+    "page[after]={middle}",
+    "sort=name&page[after]={middle_name}",
+    CREATE,
+    "filter[site_id]={site}",
     "filter[email]=person777@mail77.test",
+    "filter[email_eq]=person777@mail77.test",
+    "filter[search]=person777@",
+    "filter[search]=777x mail77",
+    "filter[name_contains]=unique 777x",
     "filter[email_contains]=person777@",
-    "filter[name_contains]=unique 777",
-    "filter[search]=unique777x mail",
-    "filter[phone_number_contains]=0000777",
+    "filter[phone_number_contains]=0000000777",
+    "filter[mobile_phone_number_contains]=777",
     "filter[address_line_1_contains]=rua 777x",
+    "filter[address_line_2_contains]=777",
     "filter[address_city_contains]=rare",
+    "filter[address_state_contains]=rare",
+    "filter[address_country_contains]=rare",
     "filter[address_zip_contains]=z777x",
     "filter[created_in_last]={few_days}",
+    "filter[created_in_last]=365",
+    "filter[not_created_in_last]=365",
+    "filter[is_hidden]=true",
+    "filter[is_hidden]=false",
+    "filter[joined_in_last]=30",
     "filter[has_tag_id]={few}",
-    "filter[has_tag_id]={half}",
     "filter[has_tag_id]={share}",
+    "filter[has_tag_id]={half}",
     "filter[has_tag_id]={half}&sort=name",
+    "filter[has_tag_id]={few},{other_few}",
+    "filter[has_tag_id]={few},{share}",
+    "filter[has_tag_id]={half},{share}",
     "filter[has_all_tag_id]={few},{half}",
+    "filter[has_all_tag_id]={share},{half}",
     "filter[has_no_tag_id]={few}",
     "filter[has_no_tag_id]={half}",
+    "filter[has_no_tag_id]={half},{share}",
+    "filter[has_tag_id]={half}&filter[subscribed]=true",
     "filter[subscribed]=true",
     "filter[subscribed]=false",
-    "filter[subscribed]=true&sort=name",
     "filter[never_subscribed]=true",
     "filter[never_subscribed]=false",
     "filter[subscribed_in_last]={few_days}",
-    "filter[unsubscribed_in_last]=30",
+    "filter[subscribed_in_last]=365",
+    "filter[unsubscribed_in_last]={few_days}",
+    "filter[unsubscribed_in_last]=365",
+    "filter[manually_unsubscribed_in_last]=365",
     "filter[opted_out_in_last]=365",
-    "filter[is_hidden]=true",
-    "filter[is_hidden]=false",
     "filter[has_offer_id]=1",
     "filter[has_no_offer_id]=1",
+    "filter[has_product_id]=1",
+    "filter[has_active_product_id]=1",
+    "filter[has_no_product_id]=1",
+    "filter[previously_owned_product_id]=1",
+    "filter[submitted_form_id]=1",
+    "filter[no_submitted_form_id]=1",
     "filter[used_coupon_code]=x",
-    # What follows has a share of all contacts as its hits.
-    "filter[created_in_last]=365",
-    "filter[not_created_in_last]=365",
-    "filter[subscribed_in_last]=365",
-    "filter[has_tag_id]={few},{share}",
-    "filter[has_all_tag_id]={share},{half}",
-    "filter[has_no_tag_id]={half},{share}",
-    "filter[has_tag_id]={half}&filter[subscribed]=true",
+    # What follows reads the texts of all its hits, which are a share of all contacts.
+    "filter[search]=porto silva 77",
+    "filter[name_contains]=77",
     "filter[address_city_contains]=porto",
 )
 
@@ -91,9 +132,12 @@ ASKS = (
 class World(NamedTuple):
     """A register of so many contacts."""
 
-    many: int
     database: Database
-    tags: list[int]
+    values: dict[str, object]
+
+
+class Undone(Exception):
+    """What was done shall not stay."""
 
 
 def main() -> None:
@@ -122,20 +166,53 @@ def main() -> None:
 
 def answer(world: World, ask: str) -> tuple[float, str]:
     """Answer a question; return the seconds that it took, and the number of hits."""
-    values = {
-        "few": world.tags[FEW_TAG],
-        "half": world.tags[HALF_TAG],
-        "share": world.tags[FIRST_SHARE + 3],
-        # As many contacts in both: in the small register these are more days.
-        "few_days": max(1, DAYS * FEW // world.many),
-    }
-    query = read_query(contacts.RESOURCE.type, ask.format(**values).encode())
+    if ask == CREATE:
+        return create(world.database), "1"
+    query = read_query(contacts.RESOURCE.type, ask.format(**world.values).encode())
     asked = PageAsked(contacts.RESOURCE, query, CALLER.sites, RESOURCES)
     with world.database.snapshot() as snapshot:
-        began = time.perf_counter()
+        began = time.process_time()
         found = page(snapshot, asked)
-        seconds = time.perf_counter() - began
+        seconds = time.process_time() - began
     return seconds, "-" if query.page.cursor else f"{found.total:,}"
+
+
+def create(database: Database) -> float:
+    """Return the seconds that one of some creates took, none of which is kept."""
+    began = time.process_time()
+    with contextlib.suppress(Undone), database.transaction() as transaction:
+        for number in range(CREATES):
+            draft = read_new_resource(contacts.RESOURCE.type, document(-1 - number, FEW))
+            contacts.create_many(transaction, [contacts.prepare(CALLER, SITE, draft)])
+        raise Undone
+    return (time.process_time() - began) / CREATES
+
+
+def values_of(database: Database, many: int, tag_ids: list[int]) -> dict[str, object]:
+    """Return what stands in the questions of a register: its tags, its last page, a cursor in its middle."""
+
+    def middle(sort: str, attribute: str) -> str:
+        asked = f"sort={sort}&page[number]={many // PAGE // 2}".encode()
+        query = read_query(contacts.RESOURCE.type, asked)
+        with database.snapshot() as snapshot:
+            found = page(snapshot, PageAsked(contacts.RESOURCE, query, CALLER.sites, RESOURCES))
+        last = found.records[-1]
+        place = str(last.attributes[attribute])
+        return cursors.write(sort, [text_key(place) if attribute == "name" else place, last.id])
+
+    return {
+        "site": SITE,
+        "few": tag_ids[FEW_TAG],
+        "other_few": tag_ids[OTHER_FEW_TAG],
+        "half": tag_ids[HALF_TAG],
+        "share": tag_ids[FIRST_SHARE + 3],
+        # As many contacts in both: in the small register these are more days.
+        "few_days": max(1, 2 * DAYS * FEW // many),
+        "last": -(-many // PAGE),
+        "half_last": -(-many // 2 // PAGE),
+        "middle": middle("-created_at", "created_at"),
+        "middle_name": middle("name", "name"),
+    }
 
 
 def world(path: Path, many: int) -> World:
@@ -148,14 +225,17 @@ def world(path: Path, many: int) -> World:
         bring_up_to_date(database)
         with database.transaction() as transaction:
             beginnings.begin(transaction, owner_name="Owner", owner_email="owner@example.test")
-            new = [tags.NewTag(CALLER, SITE, f"Tag {at}", ()) for at in range(FIRST_SHARE + SHARES)]
+            new = [tags.NewTag(CALLER, SITE, f"Tag {at}", ()) for at in range(OTHER_FEW_TAG + 1)]
             stored = [each for each in tags.create_many(transaction, new) if isinstance(each, Record)]
         for _ in fill(database, many, [each.id for each in stored]):
             print(".", end="", flush=True)
         print()
+        with database.transaction() as transaction:
+            days.count_anew(transaction)
         upkeep.finish(database)
         made.write_text(" ".join(str(each.id) for each in stored))
-    return World(many, database, [int(each) for each in made.read_text().split()])
+    tag_ids = [int(each) for each in made.read_text().split()]
+    return World(database, values_of(database, many, tag_ids))
 
 
 def fill(database: Database, many: int, tag_ids: list[int]) -> Iterator[None]:
@@ -174,6 +254,7 @@ def fill(database: Database, many: int, tag_ids: list[int]) -> Iterator[None]:
                 for number, contact_id in zip(numbers, ids, strict=True)
             ]
             tagging.write_many(transaction, taggings)
+            unsubscribe(transaction, numbers, ids)
             age(transaction._connection, numbers, ids, many)
         yield
 
@@ -199,9 +280,23 @@ def tags_of(number: int, many: int, tag_ids: list[int]) -> tuple[int, ...]:
     chosen = {tag_ids[FIRST_SHARE + number % SHARES]}
     if number % (many // FEW) == 0:
         chosen.add(tag_ids[FEW_TAG])
+    if number % (many // FEW) == 1:
+        chosen.add(tag_ids[OTHER_FEW_TAG])
     if number % 2:
         chosen.add(tag_ids[HALF_TAG])
     return tuple(sorted(chosen))
+
+
+def unsubscribe(transaction: Transaction, numbers: range, ids: list[int]) -> None:
+    """Unsubscribe some of those who are subscribed, by turns for one cause and for the other."""
+    changes = []
+    for number, contact_id in zip(numbers, ids, strict=True):
+        if number % 15 == 0:
+            cause = (consent.ADMINISTRATOR, consent.RECIPIENT)[number % 2]
+            circumstances = consent.Circumstances(cause)
+            found = Found(CALLER, SITE, contact_id)
+            changes.append(ContactChange(found, {"subscribed": False}, None, circumstances, ()))
+    contacts.change_many(transaction, changes)
 
 
 def age(connection: object, numbers: range, ids: list[int], many: int) -> None:
@@ -211,11 +306,13 @@ def age(connection: object, numbers: range, ids: list[int], many: int) -> None:
         moment = now - timedelta(days=DAYS * (many - number) / many)
         stamp = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
         for table, column, key in (
-            ("contacts", "created_at", "id"),
+            *(("contacts", moment, "id") for moment in CONTACT_MOMENTS),
             ("contact_taggings", "contact_created_at", "contact_id"),
             ("consent_events", "occurred_at", "contact_id"),
         ):
-            sql = f"UPDATE {table} SET {column} = ? WHERE site_id = ? AND {key} = ?"
+            sql = (
+                f"UPDATE {table} SET {column} = ?1 WHERE {column} IS NOT NULL AND site_id = ?2 AND {key} = ?3"
+            )
             connection.execute(sql, [stamp, SITE, contact_id])  # type: ignore[attr-defined]
 
 

@@ -89,8 +89,8 @@ def test_the_installed_script_is_the_same_program() -> None:
 
 def test_upgrade_makes_the_schema_once(rollbook: Run, tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/rollbook.db"
-    assert rollbook("db", "upgrade").stdout == f"The schema of {url} is 0003 (it was none).\n"
-    assert rollbook("db", "upgrade").stdout == f"The schema of {url} is 0003 (it was 0003).\n"
+    assert rollbook("db", "upgrade").stdout == f"The schema of {url} is 0004 (it was none).\n"
+    assert rollbook("db", "upgrade").stdout == f"The schema of {url} is 0004 (it was 0004).\n"
     assert rollbook("db", "check").stdout == f"{url} is whole.\n"
 
 

@@ -136,7 +136,7 @@ def test_a_relative_database_is_beside_the_working_directory(tmp_path: Path) -> 
         text=True,
         check=True,
     )
-    assert done.stdout == "The schema of sqlite:///rollbook.db is 0003 (it was none).\n"
+    assert done.stdout == "The schema of sqlite:///rollbook.db is 0004 (it was none).\n"
     assert (tmp_path / "rollbook.db").exists()
 
 

@@ -10,7 +10,9 @@ import pytest
 from contract.answers import change, delete, identifiers, key_for, new_contact, new_tag, patch
 from contract.finding import found
 
+from rollbook.register import checks, consent, days
 from rollbook.register.moments import now
+from rollbook.storage.database import open_database
 from rollbook.storage.sqlite import connect_with_driver
 from support import Client, SiteWorld, start_server
 
@@ -103,7 +105,16 @@ def age(path: Path, people: dict[str, Person], ids: dict[str, str]) -> None:
         for (event,), (ago, _) in zip(events.fetchall(), person.ledger, strict=True):
             moved = [now(-ago * DAY), event]
             connection.execute("UPDATE consent_events SET occurred_at = ? WHERE id = ?", moved)
+    moved_contacts = connection.execute("SELECT site_id, id FROM contacts").fetchall()
     connection.close()
+    database = open_database(f"sqlite:///{path}")
+    with database.transaction() as transaction:
+        for site_id, contact in moved_contacts:
+            consent.follow(transaction, site_id, contact)
+        days.count_anew(transaction)
+    with database.snapshot() as snapshot:
+        assert checks.faults(snapshot) == []
+    database.close()
 
 
 @pytest.fixture(scope="module")

@@ -83,7 +83,8 @@ def test_a_page_costs_the_same_statements_whatever_its_size(people: Database) ->
         costs = {page(people, f"page[size]={size}{rest}", caller(1, 2))[1] for size in (1, 2, 5, 20, 60)}
         assert len(costs) == 1, (rest, costs)
         # The rows, the number of all (of each site, where it is noted), the defined fields, the included sites.
-        assert costs.pop() <= 5
+        # A search counts first which of its four grams is rare, in each of two sites.
+        assert costs.pop() <= (13 if "search" in rest else 5)
     assert page(people, "page[size]=1000&include=site", caller(1, 2))[1] <= 5
 
 

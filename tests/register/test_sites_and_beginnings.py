@@ -4,9 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from register.house import ask, create, new, stored
+from register.house import ask, caller, create, new, stored
 
-from rollbook.register import beginnings, checks, keys, sites, upkeep, users
+from rollbook.register import beginnings, checks, days, keys, sites, tagging, tags, upkeep, users
+from rollbook.register.resource import Found
+from rollbook.register.tagging import Tagging, Verb
 from rollbook.storage.database import Database, open_database
 from rollbook.storage.migrate import bring_up_to_date
 
@@ -133,6 +135,39 @@ def test_each_kind_of_damage_is_found_and_named(database: Database, damage: str,
     assert faults(database) == []
     ask(database, damage.format(id=stored(first).id))
     assert faults(database) == [fault.format(id=stored(first).id)]
+
+
+def test_damage_to_what_is_kept_of_moments_and_tags_is_found(database: Database) -> None:
+    (first,) = create(database, new(email="a@x.test", subscribed=True))
+    contact_id, day = stored(first).id, str(stored(first).attributes["created_at"])[:10]
+    with database.transaction() as transaction:
+        (tag,) = tags.create_many(transaction, [tags.NewTag(caller(), 1, "Tag", ())])
+        tagging.write_many(
+            transaction, [Tagging(Found(caller(), 1, contact_id), Verb.ADD, (stored(tag).id,))]
+        )
+    upkeep.finish(database)
+    assert faults(database) == []
+    ask(database, "UPDATE contact_days SET created = 3")
+    assert faults(database) == [f"counts: site 1 has 1 created on {day}, but 3 are noted"]
+    ask(database, "UPDATE contact_days SET day = '2020-01-01', subscribed = 0")
+    assert faults(database) == [
+        "counts: site 1 has 0 created on 2020-01-01, but 3 are noted",
+        f"counts: site 1 has 1 created on {day}, but 0 are noted",
+        f"counts: site 1 has 1 subscribed on {day}, but 0 are noted",
+    ]
+    with database.transaction() as transaction:
+        days.count_anew(transaction)
+    ask(database, "UPDATE contact_tag_members SET subscription = 2")
+    (fault,) = faults(database)
+    assert fault == f"tags: the set of tag {stored(tag).id} of site 1 is not that of its taggings"
+    ask(database, "UPDATE contact_tag_members SET subscription = 1")
+    ask(database, "UPDATE contacts SET opted_out_at = created_at")
+    with database.transaction() as transaction:
+        days.count_anew(transaction)
+    (fault,) = faults(database)
+    assert (
+        fault == f"consent: the moments noted for contact {contact_id} of site 1 are not those of its ledger"
+    )
 
 
 def test_a_whole_register_has_no_faults_and_neither_has_its_file(database: Database) -> None:

@@ -1,6 +1,7 @@
 """The filters of contacts: whom one means by name, tag, consent or age; one declaration for each."""
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import orjson
@@ -8,14 +9,15 @@ from sqlalchemy import ColumnElement, bindparam, exists, func, literal, or_, sel
 
 from rollbook.jsonapi.reading import read_id
 from rollbook.jsonapi.resource import Filter
-from rollbook.register import text
-from rollbook.register.consent import ADMINISTRATOR, RECIPIENT, SUBSCRIBED, UNSUBSCRIBED, Subscription
+from rollbook.register import days, members, text
+from rollbook.register.consent import Subscription
 from rollbook.register.custom_fields import flag_asked
 from rollbook.register.moments import now
-from rollbook.register.resource import SITE_FILTER, Walk
+from rollbook.register.plans import Walk
+from rollbook.register.resource import SITE_FILTER, Asked, Known
 from rollbook.storage import dialects, search_index
 from rollbook.storage.statements import Statement
-from rollbook.storage.tables import consent_events, contact_counts, search_backlog
+from rollbook.storage.tables import contact_counts, search_backlog
 from rollbook.storage.tables import contact_taggings as taggings
 from rollbook.storage.tables import contact_tags as tags
 from rollbook.storage.tables import contacts as table
@@ -62,18 +64,12 @@ count_of_tags = Statement(
         taggings.c.site_id == bindparam("site_id"), dialects.among(taggings.c.tag_id, bindparam("tag_ids"))
     )
 )
-count_of_ledger = Statement(
-    select(func.count(consent_events.c.contact_id.distinct())).where(
-        consent_events.c.site_id == bindparam("site_id"),
-        consent_events.c.event == bindparam("event"),
-        consent_events.c.occurred_at >= bindparam("since"),
-        dialects.among(consent_events.c.cause, bindparam("causes")),
+counts_of_tags = Statement(
+    select(tags.c.id, func.sum(tags.c.contacts))
+    .where(
+        dialects.among(tags.c.site_id, bindparam("sites")), dialects.among(tags.c.id, bindparam("tag_ids"))
     )
-)
-count_since = Statement(
-    select(func.count())
-    .select_from(table)
-    .where(table.c.site_id == bindparam("site_id"), table.c.created_at >= bindparam("since"))
+    .group_by(tags.c.id)
 )
 
 
@@ -151,6 +147,7 @@ def _part_of(
         ),
         example=example,
         selective=True,
+        probe=lambda bound: condition(bound[1:]),
         grade="A",
     )
 
@@ -179,13 +176,6 @@ def _tagged(tag_id: Any) -> ColumnElement[bool]:
     )
 
 
-def _tagged_with_any(bound: Sequence[Any]) -> ColumnElement[bool]:
-    tagged = select(chosen.c.contact_id).where(
-        chosen.c.site_id == table.c.site_id, chosen.c.tag_id.in_(bound)
-    )
-    return table.c.id.in_(tagged.correlate(table))
-
-
 def _tagged_with_all(bound: Sequence[Any]) -> ColumnElement[bool]:
     condition = _tagged(bound[0])
     for tag_id in bound[1:]:
@@ -200,7 +190,7 @@ def _tagged_with_none(bound: Sequence[Any]) -> ColumnElement[bool]:
     return condition
 
 
-def _tagged_probe(bound: Sequence[Any]) -> ColumnElement[bool]:
+def _tagged_with_any(bound: Sequence[Any]) -> ColumnElement[bool]:
     return or_(*(_tagged(tag_id) for tag_id in bound))
 
 
@@ -222,12 +212,18 @@ def _count_untagged(snapshot: Snapshot, sites: Sites, values: Sequence[Any]) -> 
 
 
 def _count_since(snapshot: Snapshot, sites: Sites, values: Sequence[Any]) -> int:
-    rows = [snapshot.rows(count_since, {"site_id": site, "since": values[0]})[0] for site in sites]
-    return sum(row[0] for row in rows)
+    return days.since(snapshot, sites, "created_at", values[0])
 
 
 def _count_before(snapshot: Snapshot, sites: Sites, values: Sequence[Any]) -> int:
     return total(snapshot, sites) - _count_since(snapshot, sites, values)
+
+
+def _rarest_first(snapshot: Snapshot, sites: Sites, values: Sequence[Any]) -> Sequence[Any]:
+    """Return the ids of tags, the one with the fewest contacts first."""
+    asked = {"sites": orjson.dumps(sites).decode(), "tag_ids": orjson.dumps(values).decode()}
+    many: dict[Any, Any] = dict(snapshot.rows(counts_of_tags, asked))
+    return sorted(values, key=lambda tag_id: int(many.get(tag_id, 0)))
 
 
 def _states(*when_true: Subscription) -> Values:
@@ -256,31 +252,16 @@ def _in_state(bound: Sequence[Any]) -> ColumnElement[bool]:
     return table.c.subscription == bound[0] if len(bound) == 1 else table.c.subscription.in_(bound)
 
 
-def _ledger(name: str, meaning: str, event: str, *causes: str) -> Filter:
-    """Return a filter by an event in the ledger since a moment, for any of these causes."""
-    entry = consent_events.alias(name)
-
-    def condition(bound: Sequence[Any]) -> ColumnElement[bool]:
-        found = select(entry.c.contact_id).where(
-            entry.c.site_id == table.c.site_id,
-            entry.c.event == literal(event),
-            entry.c.occurred_at >= bound[0],
-            entry.c.cause.in_([literal(cause) for cause in causes]),
-        )
-        return table.c.id.in_(found.correlate(table))
-
-    def count(snapshot: Snapshot, sites: Sites, values: Sequence[Any]) -> int:
-        asked = {"event": event, "since": values[0], "causes": orjson.dumps(causes).decode()}
-        return sum(snapshot.rows(count_of_ledger, asked | {"site_id": site})[0][0] for site in sites)
-
+def _ledger(name: str, meaning: str) -> Filter:
+    """Return a filter by the last moment of a kind of event in the ledger."""
+    moment = name.replace("_in_last", "_at")
     return Filter(
         name,
         meaning,
         values=_since,
-        condition=condition,
+        condition=lambda bound: table.c[moment] >= bound[0],
         example="30",
-        selective=True,
-        count=count,
+        count=lambda snapshot, sites, values: days.since(snapshot, sites, moment, values[0]),
         grade="A",
     )
 
@@ -329,7 +310,6 @@ def _exactly(name: str, more: str = "") -> Filter:
     )
 
 
-CAUSES = (ADMINISTRATOR, RECIPIENT)
 TAG_WALK = Walk(
     taggings,
     taggings.c.site_id,
@@ -350,6 +330,7 @@ _STORED = (
         ),
         example="ines",
         selective=True,
+        probe=lambda bound: dialects.contains_all(WHOLE_NAME, table.c.email, bound[1]),
         grade="A",
     ),
     _exactly("email"),
@@ -411,9 +392,7 @@ _STORED = (
         values=_ids,
         condition=_tagged_with_any,
         example="2150000042",
-        selective=True,
         walk=TAG_WALK,
-        probe=_tagged_probe,
         count=_count_tagged,
         grade="A",
     ),
@@ -423,7 +402,7 @@ _STORED = (
         values=_ids,
         condition=_tagged_with_all,
         example="2150000042,2150000043",
-        walk=TAG_WALK._replace(needs_all=True),
+        walk=TAG_WALK._replace(needs_all=True, arranged=_rarest_first),
         count=_count_of_all,
         grade="A",
     ),
@@ -454,17 +433,10 @@ _STORED = (
         count=_count_states,
         grade="A",
     ),
-    _ledger("subscribed_in_last", "who subscribed within so many days", SUBSCRIBED, *CAUSES),
-    _ledger("unsubscribed_in_last", "who unsubscribed within so many days", UNSUBSCRIBED, *CAUSES),
-    _ledger(
-        "manually_unsubscribed_in_last",
-        "whom an administrator unsubscribed within so many days",
-        UNSUBSCRIBED,
-        ADMINISTRATOR,
-    ),
-    _ledger(
-        "opted_out_in_last", "who unsubscribed by themselves within so many days", UNSUBSCRIBED, RECIPIENT
-    ),
+    _ledger("subscribed_in_last", "who subscribed within so many days"),
+    _ledger("unsubscribed_in_last", "who unsubscribed within so many days"),
+    _ledger("manually_unsubscribed_in_last", "whom an administrator unsubscribed within so many days"),
+    _ledger("opted_out_in_last", "who unsubscribed by themselves within so many days"),
 )
 
 _LATER = tuple(
@@ -512,3 +484,87 @@ _UNSUPPORTED = tuple(
 )
 
 FILTERS = (*_STORED, *_LATER, *_UNSUPPORTED)
+
+# The filters that sets answer, alone and together.
+OF_TAGS = ("has_tag_id", "has_all_tag_id", "has_no_tag_id")
+OF_LEDGER = {moment.replace("_at", "_in_last"): moment for moment in days.CONSENT_MOMENTS}
+OF_STATES = ("subscribed", "never_subscribed")
+MOST_SETS = 64
+MOST_IDS = 5_000
+
+
+def known(snapshot: Snapshot, asked: Asked) -> Known | None:
+    """Return what is known of whom filters mean, or None."""
+    for name, alternatives in asked.filters:
+        if name in OF_LEDGER and len(alternatives) == 1:
+            return _known_by_ledger(snapshot, asked, OF_LEDGER[name], alternatives[0][0])
+    return _known_by_tags(snapshot, asked)
+
+
+def _known_by_ledger(snapshot: Snapshot, asked: Asked, moment: str, since: str) -> Known | None:
+    """Return what the ledger knows of its filter: how many it finds, and whom if they are few."""
+    many = days.since(snapshot, asked.sites, moment, since)
+    of_all = many if len(asked.filters) == 1 else None
+    if many > min(MOST_IDS, math.isqrt(total(snapshot, asked.sites) * asked.size)):
+        return None if of_all is None else Known(of_all)
+    return Known(of_all, sorted(days.contacts_since(snapshot, asked.sites, moment, since)))
+
+
+def _known_by_tags(snapshot: Snapshot, asked: Asked) -> Known | None:
+    """Return what the sets know of filters by tags and by states of subscription, or None for others.
+
+    A single tag has its count, and its index the order; and of very many tags, sets would be much to read.
+    """
+    of_tags, states = [], set(Subscription)
+    for name, alternatives in asked.filters:
+        if len(alternatives) != 1 or name not in (*OF_TAGS, *OF_STATES):
+            return None
+        if name in OF_STATES:
+            states &= set(map(Subscription, alternatives[0]))
+        else:
+            of_tags.append((name, alternatives[0]))
+    tag_ids = {each for _, values in of_tags for each in values}
+    has_index = asked.in_default_order and len(asked.sites) == 1
+    if not tag_ids or len(tag_ids) > MOST_SETS or (has_index and len(asked.filters) == len(tag_ids) == 1):
+        return None
+    found = [_set(snapshot, site_id, of_tags, tag_ids, states) for site_id in asked.sites]
+    many = sum(members.count(each) for each, _ in found)
+    if all(name == "has_no_tag_id" for name, _ in of_tags):
+        return Known(_count_states(snapshot, asked.sites, sorted(states)) - many)
+    if has_index and [name for name, _ in of_tags] == ["has_tag_id"] and len(asked.filters) == 1:
+        return Known(many)
+    passed = sum(leading for _, leading in found) if has_index else total(snapshot, asked.sites)
+    if many > min(MOST_IDS, math.isqrt(passed * asked.size)):
+        return Known(many)
+    return Known(many, sorted(each for members_of_site, _ in found for each in members.ids(members_of_site)))
+
+
+def _set(
+    snapshot: Snapshot,
+    site_id: int,
+    of_tags: Sequence[tuple[str, Sequence[int]]],
+    tag_ids: Iterable[int],
+    states: Iterable[Subscription],
+) -> tuple[members.Set, int]:
+    """Return the contacts of a site that filters by tags find, and how many the narrowest filter finds.
+
+    Filters that only leave some out, without others, return those whom they leave out.
+    """
+    sets = {
+        tag_id: members.in_states(each, states)
+        for tag_id, each in members.of_tags(snapshot, site_id, sorted(tag_ids)).items()
+    }
+    found: list[members.Set] = []
+    left_out: list[members.Set] = []
+    leading = []
+    for name, values in of_tags:
+        of_values = [sets[each] for each in values]
+        if name == "has_no_tag_id":
+            left_out += of_values
+        else:
+            found.append((members.united if name == "has_tag_id" else members.common)(of_values))
+            counts_of_values = list(map(members.count, of_values))
+            leading.append(sum(counts_of_values) if name == "has_tag_id" else min(counts_of_values))
+    if not found:
+        return members.united(left_out), 0
+    return members.without(members.common(found), members.united(left_out)), min(leading)

@@ -1,12 +1,14 @@
 """Proves the invariants that no single constraint can say; for `rollbook db check`."""
 
-from sqlalchemy import case, exists, func, or_, select
+from sqlalchemy import bindparam, case, exists, func, or_, select
 
+from rollbook.register import consent, days, members
 from rollbook.storage import dialects, search_index
 from rollbook.storage.statements import Statement
 from rollbook.storage.tables import (
     consent_events,
     contact_counts,
+    contact_days,
     contact_taggings,
     contact_tags,
     contacts,
@@ -86,6 +88,38 @@ wrong_tag_counts = Statement(
         contact_tags.c.contacts != _members
     )
 )
+_ledger = (
+    select(
+        consent_events.c.site_id,
+        consent_events.c.contact_id,
+        *(last.label(name) for name, last in zip(days.CONSENT_MOMENTS, consent.LAST_OF_KINDS, strict=True)),
+    )
+    .group_by(consent_events.c.site_id, consent_events.c.contact_id)
+    .subquery()
+)
+moments_differ = Statement(
+    select(contacts.c.site_id, contacts.c.id)
+    .select_from(
+        contacts.outerjoin(
+            _ledger, (_ledger.c.site_id == contacts.c.site_id) & (_ledger.c.contact_id == contacts.c.id)
+        )
+    )
+    .where(or_(*(contacts.c[name].is_distinct_from(_ledger.c[name]) for name in days.CONSENT_MOMENTS)))
+)
+kept_days = Statement(select(*(contact_days.c[name] for name in ("site_id", "day", *days.TOTALS))))
+counted_days = Statement(days.every_day)
+every_tag = Statement(select(contact_tags.c.site_id, contact_tags.c.id))
+tagged = Statement(
+    select(contacts.c.subscription, contacts.c.id)
+    .join_from(
+        contact_taggings,
+        contacts,
+        (contacts.c.site_id == contact_taggings.c.site_id) & (contacts.c.id == contact_taggings.c.contact_id),
+    )
+    .where(
+        contact_taggings.c.site_id == bindparam("site_id"), contact_taggings.c.tag_id == bindparam("tag_id")
+    )
+)
 STATES = ("never subscribed", "subscribed", "unsubscribed")
 
 
@@ -96,7 +130,9 @@ def faults(snapshot: Snapshot) -> list[str]:
         for kind, kept, counted in zip(_KINDS, numbers[::2], numbers[1::2], strict=True):
             if kept != counted:
                 found.append(f"counts: site {site_id} has {counted} {kind}, but {kept} are noted")
+    in_another_state = set()
     for site_id, contact_id, kept, said in snapshot.rows(against_the_ledger):
+        in_another_state.add((site_id, contact_id))
         found.append(
             f"consent: contact {contact_id} of site {site_id} is {STATES[kept]}, but its ledger says "
             f"{STATES[said]}"
@@ -117,4 +153,41 @@ def faults(snapshot: Snapshot) -> list[str]:
         f"tags: tag {tag_id} of site {site_id} has {counted} contacts, but {kept} are noted"
         for site_id, tag_id, kept, counted in snapshot.rows(wrong_tag_counts)
     ]
+    found += [
+        f"consent: the moments noted for contact {contact_id} of site {site_id} are not those of its ledger"
+        for site_id, contact_id in snapshot.rows(moments_differ)
+        if (site_id, contact_id) not in in_another_state
+    ]
+    return found + _wrong_days(snapshot) + _wrong_members(snapshot)
+
+
+def _wrong_days(snapshot: Snapshot) -> list[str]:
+    kept, counted = (
+        {(site_id, day): numbers for site_id, day, *numbers in snapshot.rows(statement)}
+        for statement in (kept_days, counted_days)
+    )
+    none, found = [0] * len(days.TOTALS), []
+    for site_id, day in sorted(kept.keys() | counted.keys()):
+        pairs = zip(kept.get((site_id, day), none), counted.get((site_id, day), none), strict=True)
+        found += [
+            f"counts: site {site_id} has {there} {name} on {day}, but {noted} are noted"
+            for name, (noted, there) in zip(days.TOTALS, pairs, strict=True)
+            if noted != there
+        ]
+    return found
+
+
+def _wrong_members(snapshot: Snapshot) -> list[str]:
+    """Compare the sets of each tag with its taggings, a tag at a time."""
+    found = []
+    for site_id, tag_id in snapshot.rows(every_tag):
+        rows = set(snapshot.rows(tagged, {"site_id": site_id, "tag_id": tag_id}))
+        kept = members.of_tags(snapshot, site_id, [tag_id])[tag_id]
+        noted = {
+            (int(state), contact_id)
+            for state in consent.Subscription
+            for contact_id in members.ids(members.in_states(kept, [state]))
+        }
+        if noted != rows:
+            found.append(f"tags: the set of tag {tag_id} of site {site_id} is not that of its taggings")
     return found

@@ -4,21 +4,22 @@ from collections.abc import Mapping, Sequence
 from enum import IntEnum
 from typing import Any, NamedTuple
 
-from sqlalchemy import insert
+from sqlalchemy import bindparam, case, delete, func, insert, select, update
 
 from rollbook.jsonapi.errors import Problem, Refusal
 from rollbook.jsonapi.resource import Attribute, Filter, Kind, Record, Relationship, ResourceType
+from rollbook.register import days
 from rollbook.register.audit import ids_asked
 from rollbook.register.callers import Caller
+from rollbook.register.days import CONSENT_MOMENTS, EVENTS
 from rollbook.register.resource import SITE_FILTER, Resource, each_by
-from rollbook.storage.statements import InsertRows, Row
+from rollbook.storage.statements import InsertRows, Row, Statement
+from rollbook.storage.tables import CONTACT_MOMENTS, contacts
 from rollbook.storage.tables import consent_events as table
-from rollbook.storage.transactions import Transaction
+from rollbook.storage.transactions import Snapshot, Transaction
 
-SUBSCRIBED = "subscribed"
-UNSUBSCRIBED = "unsubscribed"
-ADMINISTRATOR = "administrator"
-RECIPIENT = "recipient"
+SUBSCRIBED, UNSUBSCRIBED = days.SUBSCRIBED, days.UNSUBSCRIBED
+ADMINISTRATOR, RECIPIENT = days.ADMINISTRATOR, days.RECIPIENT
 
 
 class Subscription(IntEnum):
@@ -93,10 +94,48 @@ add_event = InsertRows(
         *("key_id", "user_id", "occurred_at"),
     ],
 )
+MOMENTS_OF = {
+    (SUBSCRIBED, ADMINISTRATOR): ("subscribed_at",),
+    (SUBSCRIBED, RECIPIENT): ("subscribed_at",),
+    (UNSUBSCRIBED, ADMINISTRATOR): ("unsubscribed_at", "manually_unsubscribed_at"),
+    (UNSUBSCRIBED, RECIPIENT): ("unsubscribed_at", "opted_out_at"),
+}
+# The last events of each kind, in the order of CONSENT_MOMENTS.
+LAST_OF_KINDS = tuple(func.max(case((events, table.c.occurred_at))) for events in EVENTS.values())
+moments_of_contact = Statement(
+    select(*(contacts.c[name] for name in CONTACT_MOMENTS)).where(
+        contacts.c.site_id == bindparam("site_id"), contacts.c.id == bindparam("contact_id")
+    )
+)
+# In an order that only the index of the contact has, for which it is therefore used.
+events_of_contact = Statement(
+    select(table.c.event, table.c.cause, table.c.occurred_at)
+    .where(table.c.site_id == bindparam("site_id"), table.c.contact_id == bindparam("contact_id"))
+    .order_by(table.c.occurred_at, table.c.id)
+)
+# The ids of a contact's events, by their index: a plain condition might read all of the site's ledger.
+ids_of_contact = (
+    select(table.c.id)
+    .where(table.c.site_id == bindparam("of_site"), table.c.contact_id == bindparam("of_contact"))
+    .order_by(table.c.occurred_at, table.c.id)
+)
+delete_of_contact = Statement(
+    delete(table).where(table.c.site_id == bindparam("of_site"), table.c.id.in_(ids_of_contact))
+)
+move_to_contact = Statement(
+    update(table)
+    .where(table.c.site_id == bindparam("of_site"), table.c.id.in_(ids_of_contact))
+    .values(contact_id=bindparam("other_contact"))
+)
+set_moments = Statement(
+    update(contacts)
+    .where(contacts.c.site_id == bindparam("of_site"), contacts.c.id == bindparam("of_id"))
+    .values({name: bindparam(name) for name in CONSENT_MOMENTS})
+)
 
 
 def record(transaction: Transaction, events: Sequence[Event], moment: str) -> None:
-    """Add events to the ledgers of their contacts."""
+    """Add events to the ledgers of their contacts; who makes no new contact with them calls `follow`, too."""
     ids = transaction.new_ids("consent_events", len(events))
     transaction.insert(
         add_event,
@@ -109,6 +148,37 @@ def record(transaction: Transaction, events: Sequence[Event], moment: str) -> No
             for event_id, each in zip(ids, events, strict=True)
         ],
     )
+
+
+def forget(transaction: Transaction, site_id: int, contact_id: int) -> None:
+    """Delete the ledger of a contact, which is to be deleted too."""
+    transaction.run(delete_of_contact, {"of_site": site_id, "of_contact": contact_id})
+
+
+def move(transaction: Transaction, site_id: int, contact_id: int, other_id: int) -> None:
+    """Put the events of a contact into the ledger of another."""
+    which = {"of_site": site_id, "of_contact": contact_id, "other_contact": other_id}
+    transaction.run(move_to_contact, which)
+
+
+def moments(snapshot: Snapshot, site_id: int, contact_id: int) -> Row:
+    """Return the moments of a contact, in the order of CONTACT_MOMENTS."""
+    return snapshot.rows(moments_of_contact, {"site_id": site_id, "contact_id": contact_id})[0]
+
+
+def follow(transaction: Transaction, site_id: int, contact_id: int) -> None:
+    """Note the moments of the last events in the ledger of a contact, and keep the totals of their days."""
+    which = {"site_id": site_id, "contact_id": contact_id}
+    before = moments(transaction, site_id, contact_id)
+    noted: dict[str, str | None] = dict.fromkeys(CONSENT_MOMENTS)
+    for event, cause, occurred_at in transaction.rows(events_of_contact, which):
+        for name in MOMENTS_OF[event, cause]:
+            noted[name] = occurred_at
+    after = (before[0], *noted.values())
+    if before == after:
+        return
+    transaction.run(set_moments, noted | {"of_site": site_id, "of_id": contact_id})
+    days.keep(transaction, [*days.of_moments(site_id, before, -1), *days.of_moments(site_id, after, 1)])
 
 
 def read_circumstances(meta: Mapping[str, Any]) -> tuple[Circumstances, list[Problem]]:

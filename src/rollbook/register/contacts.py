@@ -9,7 +9,7 @@ from sqlalchemy import bindparam, delete, select, update
 from rollbook.jsonapi.errors import Problem, Refusal, Refused
 from rollbook.jsonapi.reading import Draft
 from rollbook.jsonapi.resource import Record
-from rollbook.register import audience, audit, consent, custom_fields, tags, text
+from rollbook.register import audience, audit, consent, custom_fields, days, tags, text
 from rollbook.register.callers import Caller
 from rollbook.register.consent import Circumstances, Subscription
 from rollbook.register.contact_type import (
@@ -35,7 +35,6 @@ from rollbook.register.resource import Change, Creation, Found, Removal, Resourc
 from rollbook.storage import dialects, search_index
 from rollbook.storage.statements import InsertRows, Statement
 from rollbook.storage.tables import (
-    consent_events,
     contact_counts,
     contact_notes,
     contact_tombstones,
@@ -99,7 +98,7 @@ add_contact = InsertRows(
     dialects.insert_or_skip(table, ["site_id", "email_key"]).returning(table.c.id),
     [
         *("site_id", "id", "name", "email", *PLAIN, "subscription", "custom", *STAMPS),
-        *("name_key", "email_key", "search_keys"),
+        *("name_key", "email_key", "search_keys", "subscribed_at"),
     ],
 )
 CHANGED = (*FIXED, *BESIDE, "updated_at", "name_key", "email_key")
@@ -121,13 +120,12 @@ add_to_counts = InsertRows(
     ),
     ["site_id", "contacts", "subscribed", "never_subscribed"],
 )
-# What belongs to a contact, from the leaves to the root.
+# What belongs to a contact beside its ledger, from the leaves to the root.
 delete_whole = tuple(
     Statement(delete(each).where(each.c.site_id == bindparam("site_id"), key == bindparam("id")))
     for each, key in (
         (search_backlog, search_backlog.c.contact_id),
         (contact_notes, contact_notes.c.contact_id),
-        (consent_events, consent_events.c.contact_id),
         (table, table.c.id),
     )
 )
@@ -178,7 +176,7 @@ def create_many(transaction: Transaction, items: list[NewContact]) -> list[Recor
     rows = transaction.insert(
         add_contact,
         [
-            (new.site_id, each, *new.values, moment, moment, *new.keys)
+            (new.site_id, each, *new.values, moment, moment, *new.keys, moment if new.subscribed else None)
             for each, new in zip(ids, items, strict=True)
         ],
     )
@@ -198,7 +196,12 @@ def create_many(transaction: Transaction, items: list[NewContact]) -> list[Recor
     audit.record(
         transaction, TYPE.name, "create", [(new.site_id, each, new.caller) for each, new in made], moment
     )
-    _count(transaction, [(new.site_id, 1, int(new.subscribed), int(not new.subscribed)) for _, new in made])
+    counted = [(new.site_id, 1, int(new.subscribed), int(not new.subscribed)) for _, new in made]
+    more = _count(transaction, counted)
+    day = moment[: days.DAY]
+    days.keep(
+        transaction, [(site_id, day, many, subscribed, 0, 0, 0) for site_id, many, subscribed, _ in more]
+    )
     return [
         _made(new, each, moment, defined[new.site_id]) if each in stored else _refused(transaction, new)
         for each, new in zip(ids, items, strict=True)
@@ -306,11 +309,14 @@ def store(
 def delete_with_all(transaction: Transaction, site_id: int, contact_id: int, state: Subscription) -> None:
     """Delete a contact with everything that belongs to it; `state` is its subscription."""
     which = {"site_id": site_id, "id": contact_id}
-    tags.replace(transaction, site_id, contact_id, "", ())
+    moments = consent.moments(transaction, site_id, contact_id)
+    tags.replace(transaction, site_id, contact_id, "", state, ())
     search_index.remove(transaction, site_id, contact_id)
+    consent.forget(transaction, site_id, contact_id)
     for statement in delete_whole:
         transaction.run(statement, which)
     _count(transaction, [(site_id, -1, *_minus(_state_counts(state)))])
+    days.keep(transaction, days.of_moments(site_id, moments, -1))
 
 
 def gone(snapshot: Snapshot, caller: Caller, contact_id: int) -> Problem | None:
@@ -351,8 +357,8 @@ def _change(transaction: Transaction, change: ContactChange) -> Record | Refused
         store(transaction, found.site_id, found.id, before, after, moment)
         _follow_subscription(transaction, change, before["subscription"], after["subscription"], moment)
     if change.tags is not None:
-        created_at = before["created_at"]
-        changed |= tags.replace(transaction, found.site_id, found.id, created_at, change.tags)
+        of_contact = (found.site_id, found.id, before["created_at"], after["subscription"])
+        changed |= tags.replace(transaction, *of_contact, change.tags)
     if not changed:
         return current
     audit.record(transaction, TYPE.name, "update", [(found.site_id, found.id, found.caller)], moment)
@@ -387,12 +393,17 @@ def _follow_subscription(
         [consent.Event(found.site_id, found.id, subscribed, found.caller, change.circumstances)],
         moment,
     )
-    recount(transaction, found.site_id, Subscription(before), Subscription(after))
+    recount(transaction, found.site_id, found.id, Subscription(before), Subscription(after))
 
 
-def recount(transaction: Transaction, site_id: int, before: Subscription, after: Subscription) -> None:
-    """Keep the counts of a site when a contact goes from one state of subscription to another."""
+def recount(
+    transaction: Transaction, site_id: int, contact_id: int, before: Subscription, after: Subscription
+) -> None:
+    """Keep what is counted when a contact's ledger has changed, and with it perhaps its subscription."""
+    if before is not after:
+        tags.follow_subscription(transaction, site_id, contact_id, before, after)
     _count(transaction, [(site_id, 0, *_minus(_state_counts(before))), (site_id, 0, *_state_counts(after))])
+    consent.follow(transaction, site_id, contact_id)
 
 
 def _remove(transaction: Transaction, found: Found) -> Refused | None:
@@ -413,13 +424,17 @@ def _minus(counts: tuple[int, int]) -> tuple[int, int]:
     return -counts[0], -counts[1]
 
 
-def _count(transaction: Transaction, changes: Sequence[tuple[int, int, int, int]]) -> None:
-    """Add to the counts of sites: contacts, those subscribed, those who never were."""
+def _count(
+    transaction: Transaction, changes: Sequence[tuple[int, int, int, int]]
+) -> list[tuple[int, int, int, int]]:
+    """Add to the counts of sites: contacts, those subscribed, those who never were; return the sums."""
     sums: dict[int, tuple[int, int, int]] = {}
     for site_id, *more in changes:
         known = sums.get(site_id, (0, 0, 0))
         sums[site_id] = (known[0] + more[0], known[1] + more[1], known[2] + more[2])
-    transaction.insert(add_to_counts, [(site_id, *added) for site_id, added in sums.items() if any(added)])
+    added = [(site_id, *more) for site_id, more in sorted(sums.items()) if any(more)]
+    transaction.insert(add_to_counts, added)
+    return added
 
 
 def _judge_email(email: str, problems: list[Problem]) -> None:
@@ -466,4 +481,5 @@ RESOURCE = Resource(
     removal=Removal(EDIT, remove_many),
     gone=gone,
     total=audience.total,
+    known=audience.known,
 )

@@ -7,7 +7,7 @@ from sqlalchemy import bindparam, insert, select, update
 
 from rollbook.jsonapi.errors import Refusal, Refused, refuse
 from rollbook.jsonapi.resource import Record
-from rollbook.register import audit, contacts, notes, tags
+from rollbook.register import audit, consent, contacts, notes, tags
 from rollbook.register.consent import SUBSCRIBED, Subscription
 from rollbook.register.contact_type import custom_document
 from rollbook.register.moments import now
@@ -28,13 +28,12 @@ class Merge(NamedTuple):
     other_id: int
 
 
-move_notes, move_consent_events = (
-    Statement(
-        update(each)
-        .where(each.c.site_id == bindparam("of_site"), each.c.contact_id == bindparam("other_id"))
-        .values(contact_id=bindparam("survivor_id"))
+move_notes = Statement(
+    update(contact_notes)
+    .where(
+        contact_notes.c.site_id == bindparam("of_site"), contact_notes.c.contact_id == bindparam("other_id")
     )
-    for each in (contact_notes, consent_events)
+    .values(contact_id=bindparam("survivor_id"))
 )
 last_consent_event = Statement(
     select(consent_events.c.event)
@@ -52,7 +51,13 @@ follow_survivor = Statement(
     update(contact_tombstones)
     .where(
         contact_tombstones.c.site_id == bindparam("of_site"),
-        contact_tombstones.c.survivor_id == bindparam("other_id"),
+        # By the index of survivors; a plain condition would look at all tombstones of the site.
+        contact_tombstones.c.id.in_(
+            select(contact_tombstones.c.id).where(
+                contact_tombstones.c.site_id == bindparam("of_site"),
+                contact_tombstones.c.survivor_id == bindparam("other_id"),
+            )
+        ),
     )
     .values(survivor_id=bindparam("new_survivor"))
 )
@@ -77,16 +82,14 @@ def _merge(transaction: Transaction, merge: Merge) -> Record | Refused:
         *tags.of_contact(transaction, site_id, found.id),
         *tags.of_contact(transaction, site_id, other_id),
     }
-    move = {"of_site": site_id, "other_id": other_id, "survivor_id": found.id}
-    transaction.run(move_notes, move)
-    transaction.run(move_consent_events, move)
+    transaction.run(move_notes, {"of_site": site_id, "other_id": other_id, "survivor_id": found.id})
+    consent.move(transaction, site_id, other_id, found.id)
     contacts.delete_with_all(transaction, site_id, other_id, Subscription(other["subscription"]))
     after = _united(before, other) | {"subscription": int(_last_word(transaction, site_id, found.id))}
     contacts.store(transaction, site_id, found.id, before, after, moment)
-    contacts.recount(
-        transaction, site_id, Subscription(before["subscription"]), Subscription(after["subscription"])
-    )
-    tags.replace(transaction, site_id, found.id, before["created_at"], sorted(both))
+    states = Subscription(before["subscription"]), Subscription(after["subscription"])
+    contacts.recount(transaction, site_id, found.id, *states)
+    tags.replace(transaction, site_id, found.id, before["created_at"], states[1], sorted(both))
     transaction.run(follow_survivor, {"of_site": site_id, "other_id": other_id, "new_survivor": found.id})
     transaction.insert(add_tombstone, [(site_id, other_id, found.id, 1, moment)])
     done = [(site_id, each, found.caller) for each in (found.id, other_id)]

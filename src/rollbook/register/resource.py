@@ -1,12 +1,13 @@
 """What the register keeps of a resource type, and how it is listed, shown and included."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
 import orjson
-from sqlalchemy import ColumnElement, Select, Table, and_, bindparam, func, or_, select
+from sqlalchemy import ColumnElement, Table, bindparam, select
 
 from rollbook.jsonapi import cursors
 from rollbook.jsonapi.errors import Problem, Refusal, Refused, refuse
@@ -14,18 +15,42 @@ from rollbook.jsonapi.query import AFTER, Query
 from rollbook.jsonapi.reading import Draft, read_id
 from rollbook.jsonapi.resource import Attribute, Filter, Record, ResourceType
 from rollbook.jsonapi.writing import Collection
+from rollbook.register import plans
 from rollbook.register.callers import Caller
-from rollbook.storage import dialects
+from rollbook.register.plans import Plan, Shape
+from rollbook.storage import dialects, search_index
+from rollbook.storage.search_index import Question
 from rollbook.storage.statements import Row, Statement
 from rollbook.storage.transactions import Snapshot, Transaction
 
-MOST_SHAPES = 512
-# Keys that see more sites share their statements, however many they see.
-MOST_SITE_PLACES = 8
 # So many rows an index passes in about the time that a change of threads takes.
 SHORT_ROWS = 250
-# Beyond so many, walking all in order until a page is full is faster than sorting those that pass.
-MOST_SORTED = 1_000
+# So many are sorted in about the time that a page takes.
+FEW_TO_SORT = 1_000
+# Beyond this place, a page is found from the end of the collection where that is nearer.
+FAR = 1_000
+
+# The values of each filter's alternatives.
+Filters = Sequence[tuple[str, Sequence[Sequence[Any]]]]
+
+
+class Asked(NamedTuple):
+    """Whom a question means, of whom it wants so many."""
+
+    sites: tuple[int, ...]
+    filters: Filters
+    in_default_order: bool
+    size: int
+
+
+class Known(NamedTuple):
+    """What is known of those whom a question means: how many, and ids where they are few.
+
+    Without a total, some of these ids may be of others, whom the filters leave out.
+    """
+
+    total: int | None
+    ids: Sequence[int] | None = None
 
 
 def _sites_asked(text: str, _sites: tuple[int, ...]) -> tuple[int, ...]:
@@ -40,21 +65,6 @@ SITE_FILTER = Filter(
     condition=lambda sites: sites,
     example="123",
 )
-
-
-class Walk(NamedTuple):
-    """An index that holds what one value of a filter finds, in the default order of the collection.
-
-    `found` is the column of the ids, `value` that of the filter's value, `ordering` the order of the index.
-    `needs_all` says that the filter asks for all of its values, so that the first may lead.
-    """
-
-    table: Table
-    site: ColumnElement[Any]
-    found: ColumnElement[Any]
-    value: ColumnElement[Any]
-    ordering: tuple[ColumnElement[Any], ...]
-    needs_all: bool = False
 
 
 class Found(NamedTuple):
@@ -121,8 +131,9 @@ class Resource:
     """A resource type with the table that holds it; its routes and its answers follow from this.
 
     `records` makes records of rows of `columns`, which begin with the id and the site. `sort_columns` has
-    the column of each sort, `total` counts all resources of sites faster than counting would, `listed`
-    says which rows a list may show, and `gone` why an id is unknown to a caller, where that can be said.
+    the column of each sort, `total` counts all resources of sites faster than counting would, `known` says
+    what is known of several filters, or None; `listed` says which rows a list may show, and `gone` why an id
+    is unknown to a caller, where that can be said.
     """
 
     type: ResourceType
@@ -137,6 +148,7 @@ class Resource:
     listed: ColumnElement[bool] | None = None
     gone: Callable[[Snapshot, Caller, int], Problem | None] | None = None
     total: Callable[[Snapshot, tuple[int, ...]], int] | None = None
+    known: Callable[[Snapshot, Asked], Known | None] | None = None
 
     @cached_property
     def id(self) -> ColumnElement[Any]:
@@ -197,28 +209,25 @@ def page(snapshot: Snapshot, asked: PageAsked) -> Collection:
     filters, sites = _filters_and_sites(resource, query, asked.sites)
     if not sites:
         return Collection((), 0)
-    shape = Shape(
-        _site_places(sites),
-        tuple((name, tuple(len(values) for values in alternatives)) for name, alternatives in filters),
-        query.sort,
-        _is_selective(snapshot, resource, sites, filters),
-    )
-    values = _site_values(sites)
-    for name, alternatives in filters:
-        bound = [value for alternative in alternatives for value in alternative]
-        values.update((f"{name}_{at}", value) for at, value in enumerate(bound))
+    shape, values, known = _question(snapshot, asked, sites, filters)
+    if known is not None and (known.total == 0 or known.ids == []):
+        return Collection((), 0)
     if query.page.cursor is not None:
         rows, cursors = _page_by_cursor(snapshot, resource, query, shape, values)
         records = resource.records(snapshot, rows)
         return Collection(records, 0, _included(snapshot, asked, query.include, records), cursors)
-    rows_of, count_of = _statements(resource, shape)
-    offset = query.page.offset
-    rows = snapshot.rows(rows_of, {**values, "size": query.page.size, "offset": offset})
-    if len(rows) < query.page.size and (rows or not offset):
-        total = offset + len(rows)
+    if known is None and (shape.plan is Plan.WALK and query.page.offset > FAR):
+        known = _total(snapshot, resource, sites, filters)
+    rows = _page_by_number(snapshot, asked, shape, values, known)
+    if rows and shape.plan is Plan.SORT:
+        total, rows = rows[0][-1], [row[:-1] for row in rows]
+    elif len(rows) < query.page.size and (rows or not query.page.offset):
+        total = query.page.offset + len(rows)
     else:
-        kept = _total(snapshot, resource, sites, filters)
-        total = snapshot.rows(count_of, values)[0][0] if kept is None else kept
+        known = known or _total(snapshot, resource, sites, filters)
+        total = known.total if known else None
+        if total is None:
+            total = snapshot.rows(plans.count_statement(resource, shape), values)[0][0]
     records = resource.records(snapshot, rows)
     return Collection(records, total, _included(snapshot, asked, query.include, records))
 
@@ -247,8 +256,8 @@ def find(snapshot: Snapshot, resource: Resource, caller: Caller, resource_id: st
     number = read_id(resource_id)
     if number is not None and caller.sites:
         sites = sorted(caller.sites)
-        values = _site_values(sites) | {"id": number}
-        row = snapshot.row(_site_of(resource, _site_places(sites)), values)
+        values = plans.site_values(sites) | {"id": number}
+        row = snapshot.row(_site_of(resource, plans.site_places(sites)), values)
         if row is not None:
             return int(row[0])
     raise missing(snapshot, resource, caller, resource_id)
@@ -335,128 +344,99 @@ def _filters_and_sites(
     return filters, ordered
 
 
-class Shape(NamedTuple):
-    """The shape of a question: one statement answers all of a shape, whatever its values.
-
-    `sites` is the number of places for sites, 0 for a list of them; `filters` has each filter's name, with
-    the number of values of each of its alternatives.
-    """
-
-    sites: int
-    filters: tuple[tuple[str, tuple[int, ...]], ...]
-    sort: tuple[tuple[str, bool], ...]
-    selective: bool
-
-
-@lru_cache(maxsize=MOST_SHAPES)
-def _statements(resource: Resource, shape: Shape) -> tuple[Statement, Statement]:
-    """Return the statements for a page and for the number of what matches."""
-    walk = _walk(resource, shape)
-    conditions = _conditions(resource, shape)
-    if walk is None:
-        rows = _select(resource).where(*conditions)
-        ordering = [
-            column.desc() if descending else column.asc()
-            for column, descending in _sort_columns(resource, shape)
-        ]
-        rows = rows.order_by(*ordering, resource.id)
-        count = select(func.count()).select_from(resource.table).where(*conditions)
-    else:
-        rows = _walked(_select(resource), resource, shape, *walk).order_by(*walk[1].ordering)
-        count = _walked(select(func.count()), resource, shape, *walk)
-    return (
-        Statement(rows.limit(bindparam("size")).offset(bindparam("offset"))),
-        Statement(count),
-    )
+def _question(
+    snapshot: Snapshot, asked: PageAsked, sites: tuple[int, ...], filters: Filters
+) -> tuple[Shape, dict[str, Any], Known | None]:
+    """Return the shape of a question, the values for its statements, and what is known of its answer."""
+    resource, query = asked.resource, asked.query
+    filters = [(name, _arranged(snapshot, resource, sites, name, values)) for name, values in filters]
+    lengths = tuple((name, tuple(map(len, alternatives))) for name, alternatives in filters)
+    shape = Shape(plans.site_places(sites), lengths, query.sort)
+    values = plans.site_values(sites)
+    known = None
+    if resource.known is not None:
+        in_order = plans.is_in_default_order(resource, query.sort)
+        known = resource.known(snapshot, Asked(sites, filters, in_order, query.page.size))
+    for name, alternatives in filters:
+        bound = [value for alternative in alternatives for value in alternative]
+        values.update((f"{name}_{at}", value) for at, value in enumerate(bound))
+    if known is not None and known.ids is not None:
+        values["ids"] = orjson.dumps(known.ids).decode()
+        shape = shape._replace(plan=Plan.IDS)
+    elif _is_selective(snapshot, asked, sites, filters):
+        shape = shape._replace(plan=Plan.SORT)
+    elif plans.can_merge(resource, shape):
+        shape = shape._replace(plan=Plan.MERGE)
+    return shape, values, known
 
 
-def _is_selective(
+def _arranged(
     snapshot: Snapshot,
     resource: Resource,
     sites: tuple[int, ...],
-    filters: list[tuple[str, list[Sequence[Any]]]],
-) -> bool:
+    name: str,
+    alternatives: Sequence[Sequence[Any]],
+) -> Sequence[Sequence[Any]]:
+    """Return the alternatives of a filter, in each of them first what finds the fewest."""
+    alternatives = [
+        [search_index.narrowed(snapshot, value) if isinstance(value, Question) else value for value in each]
+        for each in alternatives
+    ]
+    walk = resource.type.filters_by_name[name].walk
+    if walk is None or walk.arranged is None:
+        return alternatives
+    return [walk.arranged(snapshot, sites, each) if len(each) > 1 else each for each in alternatives]
+
+
+def _is_selective(snapshot: Snapshot, asked: PageAsked, sites: tuple[int, ...], filters: Filters) -> bool:
     """Say whether an index leads to so few that sorting them beats walking all in order."""
     for name, alternatives in filters:
-        declared = resource.type.filters_by_name[name]
+        declared = asked.resource.type.filters_by_name[name]
         if not declared.selective:
             continue
-        if declared.count is None or declared.probe is None or len(alternatives) != 1:
+        # The exact total, which a page by cursor does not have, looks at all of them anyway.
+        if asked.query.page.cursor is None or declared.probe is None or len(alternatives) != 1:
             return True
-        found = declared.count(snapshot, sites, alternatives[0])
-        if found is None or found <= MOST_SORTED:
+        most = _most_sorted(snapshot, asked, sites)
+        questions = [value for value in alternatives[0] if isinstance(value, Question)]
+        if sum(search_index.count_up_to(snapshot, each, most) for each in questions) < most:
             return True
     return False
 
 
-def _conditions(resource: Resource, shape: Shape, without: str = "") -> list[ColumnElement[bool]]:
-    conditions = [_of_sites(resource, shape.sites)]
-    if resource.listed is not None:
-        conditions.append(resource.listed)
-    return conditions + [
-        _condition(resource, name, lengths, shape.selective)
-        for name, lengths in shape.filters
-        if name != without or lengths != (1,)
-    ]
+def _most_sorted(snapshot: Snapshot, asked: PageAsked, sites: tuple[int, ...]) -> int:
+    """Return how many take as long to be found and sorted as walking all until a page of so many is full."""
+    everybody = 0 if asked.resource.total is None else asked.resource.total(snapshot, sites)
+    return max(FEW_TO_SORT, math.isqrt(everybody * asked.query.page.size))
 
 
-def _condition(
-    resource: Resource, name: str, lengths: tuple[int, ...], selective: bool
-) -> ColumnElement[bool]:
-    """Return what one filter asks: one of its alternatives, each with so many values."""
-    declared = resource.type.filters_by_name[name]
-    condition = declared.condition if selective or declared.probe is None else declared.probe
-    places = iter(range(sum(lengths)))
-    return or_(
-        *(condition([bindparam(f"{name}_{next(places)}") for _ in range(length)]) for length in lengths)
-    )
+def _page_by_number(
+    snapshot: Snapshot, asked: PageAsked, shape: Shape, values: dict[str, Any], known: Known | None
+) -> list[Row]:
+    """Return the rows of a page; from the end of the collection where that is known to be nearer."""
+    resource, (size, offset) = asked.resource, (asked.query.page.size, asked.query.page.offset)
+    backwards = False
+    if known is not None and known.total is not None and shape.plan is Plan.WALK:
+        size = min(size, max(0, known.total - offset))
+        behind = known.total - offset - size
+        if size and offset > max(FAR, behind):
+            backwards, offset = True, behind
+    if not size:
+        return []
+    statement = plans.page_statement(resource, shape, backwards)
+    rows = snapshot.rows(statement, {**values, "size": size, "offset": offset, "until": offset + size})
+    return rows[::-1] if backwards else rows
 
 
-def _sort_columns(resource: Resource, shape: Shape) -> list[tuple[ColumnElement[Any], bool]]:
-    """Return the columns to sort by, each with whether it descends; without the id, which comes last."""
-    columns = []
-    for name, descending in shape.sort:
-        column = resource.sort_columns[name]
-        columns.append((dialects.without_index(column) if shape.selective else column, descending))
-    return columns
-
-
-def _walk(resource: Resource, shape: Shape) -> tuple[str, Walk] | None:
-    """Return the filter whose index leads through a page, with that index."""
-    name, descending = (shape.sort or (("id", False),))[0]
-    default = resource.type.default_sort
-    if shape.sites != 1 or len(shape.sort) != 1 or default != ("-" if descending else "") + name:
-        return None
-    for each, lengths in shape.filters:
-        walk = resource.type.filters_by_name[each].walk
-        if walk is not None and (lengths == (1,) or (walk.needs_all and len(lengths) == 1)):
-            return each, walk
-    return None
-
-
-def _walked(rows: Select[Any], resource: Resource, shape: Shape, name: str, walk: Walk) -> Select[Any]:
-    return (
-        rows.select_from(walk.table)
-        .where(walk.site == bindparam("site_0"), walk.value == bindparam(f"{name}_0"))
-        .where(resource.site == walk.site, resource.id == walk.found)
-        .where(*_conditions(resource, shape, without=name))
-    )
-
-
-def _total(
-    snapshot: Snapshot,
-    resource: Resource,
-    sites: tuple[int, ...],
-    filters: list[tuple[str, list[Sequence[Any]]]],
-) -> int | None:
+def _total(snapshot: Snapshot, resource: Resource, sites: tuple[int, ...], filters: Filters) -> Known | None:
     """Return the number of what matches where it need not be counted."""
     if resource.total is not None and not filters:
-        return resource.total(snapshot, sites)
+        return Known(resource.total(snapshot, sites))
     if len(filters) == 1 and len(filters[0][1]) == 1:
         name, (values,) = filters[0]
         count = resource.type.filters_by_name[name].count
-        if count is not None:
-            return count(snapshot, sites, values)
+        found = None if count is None else count(snapshot, sites, values)
+        return None if found is None else Known(found)
     return None
 
 
@@ -475,7 +455,7 @@ def _page_by_cursor(
     if place is None:
         raise refuse(Refusal.CURSOR_UNKNOWN, parameter)
     bound = {f"place_{at}": value for at, value in enumerate(place)}
-    statement = _cursor_statement(resource, shape, forward, bool(text))
+    statement = plans.cursor_statement(resource, shape, forward, bool(text))
     rows = snapshot.rows(statement, {**values, **bound, "size": query.page.size + 1})
     more = len(rows) > query.page.size
     rows = rows[: query.page.size]
@@ -491,88 +471,34 @@ def _page_by_cursor(
     )
 
 
-@lru_cache(maxsize=MOST_SHAPES)
-def _cursor_statement(resource: Resource, shape: Shape, forward: bool, placed: bool) -> Statement:
-    """Return the statement for a page by cursor; it also answers the sort columns of each row."""
-    walk = _walk(resource, shape)
-    if walk is None:
-        columns = _sort_columns(resource, shape)
-        rows = _select(resource).where(*_conditions(resource, shape))
-    else:
-        columns = [(walk[1].ordering[0].element, shape.sort[0][1])]
-        rows = _walked(_select(resource), resource, shape, *walk)
-    keys = [(column, descending == forward) for column, descending in columns]
-    keys.append((resource.id if walk is None else walk[1].found, not forward))
-    rows = rows.add_columns(*(resource.sort_columns[name] for name, _ in shape.sort))
-    rows = rows.order_by(*(column.desc() if falls else column.asc() for column, falls in keys))
-    if placed:
-        rows = rows.where(*_beyond(keys))
-    return Statement(rows.limit(bindparam("size")))
-
-
-def _beyond(keys: list[tuple[ColumnElement[Any], bool]]) -> list[ColumnElement[bool]]:
-    """Return the conditions for what comes after the place in the order of the keys.
-
-    The first says no more than the second, but an index understands it.
-    """
-    places: list[ColumnElement[Any]] = [bindparam(f"place_{at}") for at in range(len(keys))]
-    first, falls = keys[0]
-    alternatives = []
-    for at, (column, falling) in enumerate(keys):
-        past = column < places[at] if falling else column > places[at]
-        alternatives.append(
-            and_(*(equal == place for (equal, _), place in zip(keys[:at], places, strict=False)), past)
-        )
-    return [first <= places[0] if falls else first >= places[0], or_(*alternatives)]
-
-
-@lru_cache(maxsize=MOST_SHAPES)
+@lru_cache(maxsize=plans.MOST_SHAPES)
 def _site_of(resource: Resource, sites: int) -> Statement:
-    return Statement(select(resource.site).where(_of_sites(resource, sites), resource.id == bindparam("id")))
+    return Statement(
+        select(resource.site).where(plans.of_sites(resource, sites), resource.id == bindparam("id"))
+    )
 
 
-@lru_cache(maxsize=MOST_SHAPES)
+@lru_cache(maxsize=plans.MOST_SHAPES)
 def _of_ids(resource: Resource, sites: int) -> Statement:
     wanted = dialects.among(resource.id, bindparam("ids"))
-    return Statement(_select(resource).where(_of_sites(resource, sites), wanted).order_by(resource.id))
+    rows = select(*resource.columns).where(plans.of_sites(resource, sites), wanted)
+    return Statement(rows.order_by(resource.id))
 
 
-@lru_cache(maxsize=MOST_SHAPES)
+@lru_cache(maxsize=plans.MOST_SHAPES)
 def _of_id(resource: Resource, sites: int) -> Statement:
-    return Statement(_select(resource).where(_of_sites(resource, sites), resource.id == bindparam("id")))
-
-
-def _select(resource: Resource) -> Select[Any]:
-    return select(*resource.columns)
-
-
-def _site_places(sites: Sequence[int]) -> int:
-    """Return how many places a statement has for these sites; none where they are given as one list."""
-    return len(sites) if len(sites) <= MOST_SITE_PLACES else 0
-
-
-def _site_values(sites: Sequence[int]) -> dict[str, Any]:
-    if _site_places(sites):
-        return {f"site_{at}": site for at, site in enumerate(sites)}
-    return {"sites": orjson.dumps(sites).decode()}
-
-
-def _of_sites(resource: Resource, sites: int) -> ColumnElement[bool]:
-    if not sites:
-        return dialects.among(resource.site, bindparam("sites"))
-    if sites == 1:
-        return resource.site == bindparam("site_0")
-    return resource.site.in_([bindparam(f"site_{at}") for at in range(sites)])
+    wanted = resource.id == bindparam("id")
+    return Statement(select(*resource.columns).where(plans.of_sites(resource, sites), wanted))
 
 
 def _by_id(snapshot: Snapshot, resource: Resource, sites: Sequence[int], ids: Sequence[int]) -> list[Record]:
     if not sites or not ids:
         return []
-    values = _site_values(sites)
+    values = plans.site_values(sites)
     if len(ids) == 1:
-        values["id"], statement = ids[0], _of_id(resource, _site_places(sites))
+        values["id"], statement = ids[0], _of_id(resource, plans.site_places(sites))
     else:
-        values["ids"], statement = orjson.dumps(ids).decode(), _of_ids(resource, _site_places(sites))
+        values["ids"], statement = orjson.dumps(ids).decode(), _of_ids(resource, plans.site_places(sites))
     return resource.records(snapshot, snapshot.rows(statement, values))
 
 

@@ -8,8 +8,9 @@ from sqlalchemy import bindparam, delete, insert, select, update
 from rollbook.jsonapi.errors import Problem, Refusal, Refused, refuse
 from rollbook.jsonapi.reading import Draft, read_id
 from rollbook.jsonapi.resource import Attribute, Filter, Kind, Record, Relationship, ResourceType
-from rollbook.register import audit, text
+from rollbook.register import audit, members, text
 from rollbook.register.callers import Caller
+from rollbook.register.members import Place
 from rollbook.register.moments import now
 from rollbook.register.resource import (
     SITE_FILTER,
@@ -226,9 +227,17 @@ def of_contact(snapshot: Snapshot, site_id: int, contact_id: int) -> list[int]:
 
 
 def replace(
-    transaction: Transaction, site_id: int, contact_id: int, created_at: str, wanted: Sequence[int]
+    transaction: Transaction,
+    site_id: int,
+    contact_id: int,
+    created_at: str,
+    subscription: int,
+    wanted: Sequence[int],
 ) -> bool:
-    """Give a contact, made at a moment, these tags and no other; return whether anything changed."""
+    """Give a contact, made at a moment, these tags and no other; return whether anything changed.
+
+    `subscription` is the state that it is in.
+    """
     current = of_contact(transaction, site_id, contact_id)
     added = sorted(set(wanted) - set(current))
     transaction.insert(add_tagging, [(site_id, contact_id, each, created_at) for each in added])
@@ -237,9 +246,20 @@ def replace(
         transaction.run(delete_tagging, {"site_id": site_id, "contact_id": contact_id, "tag_id": each})
     for tag_id, change in (*((each, 1) for each in added), *((each, -1) for each in removed)):
         transaction.run(count_tag, {"of_site": site_id, "of_id": tag_id, "change": change})
+        place = Place(site_id, tag_id, subscription, contact_id)
+        (members.add if change > 0 else members.remove)(transaction, place)
     if added or removed:
         _note(transaction, site_id, contact_id, wanted)
     return bool(added or removed)
+
+
+def follow_subscription(
+    transaction: Transaction, site_id: int, contact_id: int, before: int, after: int
+) -> None:
+    """Keep the sets of a contact's tags when it goes from one state of subscription to another."""
+    for tag_id in of_contact(transaction, site_id, contact_id):
+        members.remove(transaction, Place(site_id, tag_id, before, contact_id))
+        members.add(transaction, Place(site_id, tag_id, after, contact_id))
 
 
 def _change(transaction: Transaction, change: TagChange) -> Record | Refused:
@@ -283,6 +303,7 @@ def _remove(transaction: Transaction, found: Found) -> Refused | None:
         )
         remaining = of_contact(transaction, found.site_id, contact_id)
         _note(transaction, found.site_id, contact_id, remaining)
+    transaction.run(members.delete_of_tag, which)
     transaction.run(delete_tag, which)
     audit.record(transaction, TYPE.name, "delete", [(found.site_id, found.id, found.caller)], now())
     return None

@@ -138,25 +138,27 @@ def gram_query(scopes: Iterable[str], *words: tuple[str, ...]) -> str:
     spellings = {spelling for word in words for spelling in word}
     # What is shorter than a gram is the beginning of some.
     by_beginning = any(len(spelling) < GRAM for spelling in spellings)
-    asked = [
-        sorted({tuple(_grams_asked(spelling)) for spelling in word}) for word in words[:MOST_WORDS_ASKED]
-    ]
+    words = words[:MOST_WORDS_ASKED]
+    asked, closer = (
+        [sorted({tuple(_grams_asked(spelling, step)) for spelling in word}) for word in words]
+        for step in (GRAM, 1)
+    )
+
+    def of_scope(scope: str, words: list[list[tuple[str, ...]]]) -> list[list[list[str]]]:
+        return [[[f"{scope} {gram}" for gram in each] for each in word] for word in words]
+
+    scopes = list(scopes)
     return search_index.question(
-        [
-            (
-                [[[f"{scope} {gram}" for gram in each] for each in word] for word in asked],
-                f"{scope} {LONG_MARK}",
-            )
-            for scope in scopes
-        ],
+        [(of_scope(scope, asked), f"{scope} {LONG_MARK}") for scope in scopes],
+        [of_scope(scope, closer) for scope in scopes],
         by_beginning,
     )
 
 
-def _grams_asked(needle: str) -> list[str]:
-    """Return grams that stand side by side in a needle: those that overlap would narrow little more."""
+def _grams_asked(needle: str, step: int) -> list[str]:
+    """Return grams of a needle: with a step of GRAM those that stand side by side, with one all of them."""
     needle = _indexable(needle)
-    starts = [*range(0, len(needle) - GRAM, GRAM), max(0, len(needle) - GRAM)]
+    starts = [*range(0, len(needle) - GRAM, step), max(0, len(needle) - GRAM)]
     return sorted({needle[start : start + GRAM] for start in starts[:MOST_GRAMS_ASKED]})
 
 

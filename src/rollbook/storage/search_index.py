@@ -8,13 +8,27 @@ are not needed. PostgreSQL has lists of tokens (`tsvector`) with an inverted ind
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Column, ColumnElement, Select, bindparam, column, delete, insert, table
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Select,
+    bindparam,
+    cast,
+    column,
+    delete,
+    func,
+    insert,
+    literal_column,
+    select,
+    table,
+)
+from sqlalchemy.dialects.postgresql import TSQUERY
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from rollbook.storage.dialects import Condition
 from rollbook.storage.statements import InsertRows, Statement
-from rollbook.storage.transactions import Transaction
+from rollbook.storage.transactions import Snapshot, Transaction
 
 # Between the tokens of a text; a gram that contains one is indexed with a space instead.
 SEPARATOR = "\x1f"
@@ -47,6 +61,24 @@ _remove_on_postgresql = Statement(
     ),
     only="postgresql",
 )
+_matching = {
+    "sqlite": select(_sqlite.c.rowid).where(
+        literal_column("contact_search").op("MATCH")(bindparam("asked")),
+    ),
+    "postgresql": select(_postgresql.c.contact_id).where(
+        _postgresql.c.grams.op("@@")(cast(bindparam("asked"), TSQUERY))
+    ),
+}
+_count_up_to = {
+    name: Statement(select(func.count()).select_from(found.limit(bindparam("limit")).subquery()), only=name)
+    for name, found in _matching.items()
+}
+
+# Words, each as alternatives, each of tokens that must be there together.
+Words = Sequence[Sequence[Sequence[str]]]
+# A token is rare that fewer contacts have; where no token is, one that is not very common will do.
+RARE = (256, 2_048)
+MOST_COUNTED = 24
 
 
 class Entry(NamedTuple):
@@ -77,7 +109,8 @@ def remove(transaction: Transaction, site_id: int, contact_id: int) -> None:
 class Question(str):
     """A question for tokens, in the words of SQLite; `for_postgresql` has them in those of PostgreSQL."""
 
-    of_sites: Sequence[tuple[Sequence[Sequence[Sequence[str]]], str]]
+    of_sites: Sequence[tuple[Words, str]]
+    closer: Sequence[Words]
     by_beginning: bool
 
     def for_postgresql(self) -> str:
@@ -86,18 +119,61 @@ class Question(str):
         return _joined(self.of_sites, " & ", " | ", lambda token: _quoted(token) + end)
 
 
-def question(
-    of_sites: Sequence[tuple[Sequence[Sequence[Sequence[str]]], str]], by_beginning: bool
-) -> Question:
+def question(of_sites: Sequence[tuple[Words, str]], closer: Sequence[Words], by_beginning: bool) -> Question:
     """Return the value for `has_tokens`.
 
     Each site asks for words, a word being alternatives of tokens that must be there together, or for one
-    token instead of them all. `by_beginning` asks for tokens that begin so.
+    token instead of them all. `closer` has more tokens of the same words, for each site, of which the rare
+    ones are asked for where `narrowed` finds some. `by_beginning` asks for tokens that begin so.
     """
     end = '"*' if by_beginning else '"'
     made = Question(_joined(of_sites, " AND ", " OR ", lambda token: '"' + token.replace('"', '""') + end))
-    made.of_sites, made.by_beginning = of_sites, by_beginning
+    made.of_sites, made.closer, made.by_beginning = of_sites, closer, by_beginning
     return made
+
+
+def narrowed(snapshot: Snapshot, asked: Question) -> Question:
+    """Return a question for rare tokens alone: common ones take long to intersect, and narrow little more.
+
+    PostgreSQL begins with the rarest by itself; tokens that only begin so cannot be counted up to a limit.
+    """
+    if snapshot.dialect_name != "sqlite" or asked.by_beginning:
+        return asked
+    of_sites = [
+        (_rare(snapshot, words, closer), mark)
+        for (words, mark), closer in zip(asked.of_sites, asked.closer, strict=True)
+    ]
+    return question(of_sites, asked.closer, by_beginning=False)
+
+
+def _rare(snapshot: Snapshot, words: Words, closer: Words) -> Words:
+    """Return the rare tokens of the words that have some, or all of few tokens where none has."""
+    some = next((each for each in (closer, words) if 1 < _many(each) <= MOST_COUNTED), None)
+    if some is None:
+        return words
+    for limit in RARE:
+        few = [
+            [[token for token in each if _is_rarer(snapshot, token, limit)] for each in word] for word in some
+        ]
+        # A word of two spellings is as common as the more common one.
+        rare = [word for word in few if all(word)]
+        if rare:
+            return rare
+    return words
+
+
+def _many(words: Words) -> int:
+    return sum(len(each) for word in words for each in word)
+
+
+def _is_rarer(snapshot: Snapshot, token: str, limit: int) -> bool:
+    return count_up_to(snapshot, '"' + token.replace('"', '""') + '"', limit) < limit
+
+
+def count_up_to(snapshot: Snapshot, asked: str, limit: int) -> int:
+    """Return how many contacts have the tokens that a question asks for, or the limit where more have."""
+    statement = _count_up_to[snapshot.dialect_name]
+    return int(snapshot.rows(statement, {"asked": asked, "limit": limit})[0][0])
 
 
 def _joined(of_sites: Any, and_: str, or_: str, quoted: Any) -> str:

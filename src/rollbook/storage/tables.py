@@ -6,6 +6,7 @@ from sqlalchemy import (
     ForeignKey,
     ForeignKeyConstraint,
     Index,
+    LargeBinary,
     MetaData,
     PrimaryKeyConstraint,
     Table,
@@ -18,7 +19,7 @@ from rollbook.storage import dialects
 from rollbook.storage.dialects import NARROW, STRICT, TEXT, WHOLE
 
 # The revisions of the schema that this program knows, oldest first; the last is the one that it needs.
-REVISIONS = ("0001", "0002", "0003")
+REVISIONS = ("0001", "0002", "0003", "0004")
 
 metadata = MetaData()
 
@@ -125,12 +126,25 @@ contacts = _table(
     # The ids of the tags in contact_taggings, ascending and joined by commas, so that a page need not look
     # each contact's up; null for none.
     Column("tag_ids", TEXT),
+    # The moments of the last consent events of each kind, as the ledger has them; null where there are none.
+    Column("subscribed_at", TEXT),
+    Column("unsubscribed_at", TEXT),
+    Column("manually_unsubscribed_at", TEXT),
+    Column("opted_out_at", TEXT),
     PrimaryKeyConstraint("site_id", "id"),
     UniqueConstraint("site_id", "email_key", name="contacts_email_once_in_a_site"),
     Index("contacts_by_name", "site_id", "name_key", "id"),
     # The default order of the contract: newest first, then id.
     Index("contacts_by_age", "site_id", text("created_at DESC"), "id"),
     Index("contacts_by_subscription", "site_id", "subscription", text("created_at DESC"), "id"),
+)
+# The columns of a contact that say when something happened, for which totals are kept by day.
+CONTACT_MOMENTS = (
+    "created_at",
+    "subscribed_at",
+    "unsubscribed_at",
+    "manually_unsubscribed_at",
+    "opted_out_at",
 )
 
 Index(
@@ -158,6 +172,19 @@ contact_counts = _narrow_table(
     _number("contacts"),
     _number("subscribed"),
     _number("never_subscribed"),
+)
+
+# How many contacts have each of their moments on a day; kept in their transactions.
+contact_days = _narrow_table(
+    "contact_days",
+    _number("site_id", ForeignKey("sites.id")),
+    _required("day"),
+    _number("created"),
+    _number("subscribed"),
+    _number("unsubscribed"),
+    _number("manually_unsubscribed"),
+    _number("opted_out"),
+    PrimaryKeyConstraint("site_id", "day"),
 )
 
 # A contact that is gone for good, so that its id is not used again; a merged one names its survivor.
@@ -203,6 +230,19 @@ contact_taggings = _narrow_table(
     ForeignKeyConstraint(["site_id", "contact_id"], ["contacts.site_id", "contacts.id"]),
     ForeignKeyConstraint(["site_id", "tag_id"], ["contact_tags.site_id", "contact_tags.id"]),
     Index("contact_taggings_by_tag", "site_id", "tag_id", text("contact_created_at DESC"), "contact_id"),
+)
+
+# The taggings once more, as sets: which contacts of a tag and a state of subscription have ids in a block of
+# 32,000; see register/members.py. So many are counted, united and intersected at once.
+contact_tag_members = _table(
+    "contact_tag_members",
+    _number("site_id"),
+    _number("tag_id"),
+    _number("subscription"),
+    _number("block"),
+    Column("members", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("site_id", "tag_id", "subscription", "block"),
+    ForeignKeyConstraint(["site_id", "tag_id"], ["contact_tags.site_id", "contact_tags.id"]),
 )
 
 contact_notes = _table(

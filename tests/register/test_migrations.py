@@ -1,0 +1,50 @@
+"""Proves that migrations fill what they add from what is there."""
+
+from register.house import ask, caller, create, new, stored
+
+from rollbook.register import checks, consent, contacts, members, tagging, tags, upkeep
+from rollbook.register.contacts import ContactChange
+from rollbook.register.resource import Found
+from rollbook.register.tagging import Tagging, Verb
+from rollbook.storage.database import Database
+from rollbook.storage.migrate import bring_up_to_date
+
+MOMENTS = ("subscribed_at", "unsubscribed_at", "manually_unsubscribed_at", "opted_out_at")
+
+
+def kept_in(database: Database) -> list[list[tuple[object, ...]]]:
+    """Return what the migration fills; a set that was emptied is as good as none."""
+    return [
+        ask(database, f"SELECT id, {', '.join(MOMENTS)} FROM contacts ORDER BY id"),
+        ask(database, "SELECT * FROM contact_days ORDER BY site_id, day"),
+        ask(database, "SELECT * FROM contact_tag_members WHERE length(members) > 0 ORDER BY 1, 2, 3, 4"),
+    ]
+
+
+def test_kept_totals_are_made_of_what_is_there(database: Database) -> None:
+    people = [new(1 + at % 2, email=f"a{at}@x.test", subscribed=at % 3 == 0) for at in range(300)]
+    found = [
+        Found(caller(1, 2), 1 + at % 2, stored(each).id) for at, each in enumerate(create(database, *people))
+    ]
+    with database.transaction() as transaction:
+        for site in (1, 2):
+            (tag,) = tags.create_many(transaction, [tags.NewTag(caller(1, 2), site, "Tag", ())])
+            own = [each for each in found if each.site_id == site]
+            assert len(own) > members.FEW
+            tagging.write_many(transaction, [Tagging(each, Verb.ADD, (stored(tag).id,)) for each in own])
+        for at in range(0, 300, 6):
+            said = consent.Circumstances((consent.ADMINISTRATOR, consent.RECIPIENT)[at % 4 // 2])
+            contacts.change_many(
+                transaction, [ContactChange(found[at], {"subscribed": False}, None, said, ())]
+            )
+    upkeep.finish(database)
+    kept = kept_in(database)
+    for moment in MOMENTS:
+        ask(database, f"ALTER TABLE contacts DROP COLUMN {moment}")
+    for table in ("contact_days", "contact_tag_members"):
+        ask(database, f"DROP TABLE {table}")
+    ask(database, "UPDATE alembic_version SET version_num = '0003'")
+    bring_up_to_date(database)
+    assert kept_in(database) == kept
+    with database.snapshot() as snapshot:
+        assert checks.faults(snapshot) == []
