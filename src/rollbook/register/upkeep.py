@@ -24,7 +24,10 @@ oldest_of_backlog = Statement(
     .limit(bindparam("most"))
 )
 remove_from_backlog = Statement(
-    delete(backlog).where(dialects.among(backlog.c.contact_id, bindparam("contact_ids")))
+    delete(backlog).where(
+        dialects.among(backlog.c.site_id, bindparam("site_ids")),
+        dialects.among(backlog.c.contact_id, bindparam("contact_ids")),
+    )
 )
 set_keys = Statement(
     update(table)
@@ -45,8 +48,9 @@ def index_some(transaction: Transaction) -> int:
         entries.append(Entry(site_id, contact_id, _tokens(site_id, email, keys)))
     search_index.put(transaction, entries)
     if rows:
-        indexed = orjson.dumps([each.contact_id for each in entries]).decode()
-        transaction.run(remove_from_backlog, {"contact_ids": indexed})
+        site_ids = orjson.dumps(sorted({each.site_id for each in entries})).decode()
+        contact_ids = orjson.dumps([each.contact_id for each in entries]).decode()
+        transaction.run(remove_from_backlog, {"site_ids": site_ids, "contact_ids": contact_ids})
     return len(rows)
 
 
