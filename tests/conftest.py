@@ -6,8 +6,12 @@ from pathlib import Path
 
 import pytest
 
+import statement_log
 from databases import POSTGRESQL, PostgreSQLServer, on_postgresql
 from support import RunningServer, SiteWorld, start_server
+
+STARTED = pytest.StashKey[PostgreSQLServer]()
+JUDGED = pytest.StashKey[list[str]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -24,7 +28,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Start PostgreSQL where it is asked for: one server for all workers."""
     config.addinivalue_line("markers", "sqlite: about files of SQLite, or without any database")
     if config.getoption("--database") == "postgresql" and not on_postgresql():
-        server = PostgreSQLServer()
+        server = config.stash[STARTED] = PostgreSQLServer(*statement_log.SETTINGS)
         config.add_cleanup(server.remove)
         server.make_template()
         os.environ[POSTGRESQL] = server.url
@@ -36,6 +40,29 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         left_out = [item for item in items if item.get_closest_marker("sqlite")]
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in set(left_out)]
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail where any statement that any process asked PostgreSQL is not within the common subset."""
+    server = session.config.stash.get(STARTED, None)
+    if server is None:
+        return
+    from subset import judged  # noqa: PLC0415 - it loads the whole register
+
+    server.stop()
+    verdict = judged(statement_log.statements(server.log))
+    session.config.stash[JUDGED] = verdict.lines()
+    if verdict.sinful and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say how many statements were looked at, and what is wrong with which."""
+    if JUDGED in config.stash:
+        terminalreporter.section("statements that PostgreSQL was asked")
+        for line in config.stash[JUDGED]:
+            terminalreporter.line(line)
 
 
 @pytest.fixture(scope="session")
