@@ -30,6 +30,7 @@ from rollbook.register.resource import Found, PageAsked, page
 from rollbook.register.tagging import Tagging, Verb
 from rollbook.register.text import text_key
 from rollbook.storage.database import Database, open_database
+from rollbook.storage.engines import Session
 from rollbook.storage.migrate import bring_up_to_date
 from rollbook.storage.tables import CONTACT_MOMENTS
 from rollbook.storage.transactions import Transaction
@@ -255,7 +256,7 @@ def fill(database: Database, many: int, tag_ids: list[int]) -> Iterator[None]:
             ]
             tagging.write_many(transaction, taggings)
             unsubscribe(transaction, numbers, ids)
-            age(transaction._connection, numbers, ids, many)
+            age(transaction._session, numbers, ids, many)
         yield
 
 
@@ -299,7 +300,7 @@ def unsubscribe(transaction: Transaction, numbers: range, ids: list[int]) -> Non
     contacts.change_many(transaction, changes)
 
 
-def age(connection: object, numbers: range, ids: list[int], many: int) -> None:
+def age(session: Session, numbers: range, ids: list[int], many: int) -> None:
     """Move contacts, and what belongs to them, back in time, spread evenly over two years."""
     now = datetime.now(UTC)
     for number, contact_id in zip(numbers, ids, strict=True):
@@ -313,7 +314,7 @@ def age(connection: object, numbers: range, ids: list[int], many: int) -> None:
             sql = (
                 f"UPDATE {table} SET {column} = ?1 WHERE {column} IS NOT NULL AND site_id = ?2 AND {key} = ?3"
             )
-            connection.execute(sql, [stamp, SITE, contact_id])  # type: ignore[attr-defined]
+            session.order(sql, [stamp, SITE, contact_id])
 
 
 if __name__ == "__main__":

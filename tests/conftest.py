@@ -8,11 +8,15 @@ from typing import Any
 import pytest
 from contract.witnesses import CLAIMS, Exchange, name_of, shown_by, unseen_in
 
+import statement_log
 from databases import POSTGRESQL, PostgreSQLServer, on_postgresql
 from support import LISTENERS, RunningServer, SiteWorld, start_server
 
 # What each test that ran, in any of its cases, was seen proving.
 SHOWN: dict[str, set[str]] = {}
+
+STARTED = pytest.StashKey[PostgreSQLServer]()
+JUDGED = pytest.StashKey[list[str]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -30,7 +34,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "sqlite: about files of SQLite, or without any database")
     config.addinivalue_line("markers", "postgresql: about PostgreSQL alone")
     if config.getoption("--database") == "postgresql" and not on_postgresql():
-        server = PostgreSQLServer()
+        server = config.stash[STARTED] = PostgreSQLServer(*statement_log.SETTINGS)
         config.add_cleanup(server.remove)
         server.make_template()
         os.environ[POSTGRESQL] = server.url
@@ -81,6 +85,29 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         print(f"\n{name} is said to prove these, and was not seen doing so: {parts}")
     if unseen:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail where any statement that any process asked PostgreSQL is not within the common subset."""
+    server = session.config.stash.get(STARTED, None)
+    if server is None:
+        return
+    from subset import judged  # noqa: PLC0415 - it loads the whole register
+
+    server.stop()
+    verdict = judged(statement_log.statements(server.log))
+    session.config.stash[JUDGED] = verdict.lines()
+    if verdict.sinful and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say how many statements were looked at, and what is wrong with which."""
+    if JUDGED in config.stash:
+        terminalreporter.section("statements that PostgreSQL was asked")
+        for line in config.stash[JUDGED]:
+            terminalreporter.line(line)
 
 
 @pytest.fixture(scope="session")

@@ -87,6 +87,7 @@ class PostgreSQLServer:
 
     def __init__(self, *options: str) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="rollbook-postgresql-"))
+        self.log = self.folder / "log"
         self._as: dict[str, Any] = {"cwd": "/"}
         self._programs = _programs()
         if os.geteuid() == 0:
@@ -106,9 +107,12 @@ class PostgreSQLServer:
     def start(self) -> "subprocess.Popen[bytes]":
         """Start the server, and wait until it answers."""
         settings = ("listen_addresses=127.0.0.1", "fsync=off", "max_connections=300", *self._options)
-        with (self.folder / "log").open("ab") as log:
+        with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [self._programs / "postgres", "-D", self.folder / "data", "-k", self.folder]
+                [
+                    str(each)
+                    for each in (self._programs / "postgres", "-D", self.folder / "data", "-k", self.folder)
+                ]
                 + ["-p", str(self.port), *(part for each in settings for part in ("-c", each))],
                 stdout=log,
                 stderr=log,
@@ -120,7 +124,7 @@ class PostgreSQLServer:
                 psycopg.connect(self.url).close()
                 return self.process
             except psycopg.OperationalError:
-                assert self.process.poll() is None, (self.folder / "log").read_text()
+                assert self.process.poll() is None, self.log.read_text()
                 assert time.monotonic() < end
                 time.sleep(0.02)
 
@@ -142,7 +146,7 @@ class PostgreSQLServer:
             bring_up_to_date(database)
 
     def _run(self, program: str, *arguments: str) -> None:
-        command = [self._programs / program, "-D", self.folder / "data", *arguments]
+        command = [str(self._programs / program), "-D", str(self.folder / "data"), *arguments]
         done = subprocess.run(command, capture_output=True, text=True, check=False, **self._as)
         assert done.returncode == 0, done.stderr
 

@@ -14,7 +14,7 @@ from rollbook.register.callers import PERMISSIONS, Caller
 from rollbook.register.catalogue import RESOURCES
 from rollbook.storage.database import Database, open_database
 from rollbook.storage.migrate import bring_up_to_date
-from rollbook.storage.sqlite import connect_with_driver
+from rollbook.storage.sqlite import SQLite, connect_with_driver
 
 KEY = 77
 
@@ -73,12 +73,18 @@ def page(
         return resource.page(snapshot, asked), snapshot.statements_run
 
 
+def path_of(database: Database) -> Path:
+    """Return the file of a register."""
+    assert isinstance(database.engine, SQLite)
+    return database.engine.path
+
+
 def ask(database: Database, sql: str, *values: Any) -> list[tuple[Any, ...]]:
     """Run SQL on the file beside the register, on a connection of its own.
 
     It must be the register's driver: closing the file by another library would end the locks of this one.
     """
-    connection = connect_with_driver(database.engine.path)
+    connection = connect_with_driver(path_of(database))
     try:
         return connection.execute(sql, values).fetchall()
     finally:

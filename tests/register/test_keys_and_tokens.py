@@ -4,7 +4,7 @@ import hashlib
 from typing import Any
 
 import pytest
-from register.house import ask
+from register.house import ask, path_of
 
 from rollbook.register import keys, sites, tokens, users
 from rollbook.register.callers import PERMISSIONS, Caller
@@ -103,7 +103,7 @@ def test_a_secret_is_told_when_it_is_made_and_never_again(owned: Database) -> No
 def test_only_hashes_of_secrets_and_tokens_are_in_the_files(owned: Database) -> None:
     key = make(owned)
     granted = pair(owned, key)
-    kept = b"".join(each.read_bytes() for each in owned.engine.path.parent.iterdir())
+    kept = b"".join(each.read_bytes() for each in path_of(owned).parent.iterdir())
     for secret in (key.client_secret, granted.access_token, granted.refresh_token):
         assert secret is not None
         assert secret.encode() not in kept

@@ -31,7 +31,10 @@ def _oldest_of_backlog(*columns: str) -> Statement:
 oldest_keys = _oldest_of_backlog("email", "name_key", "search_keys")
 oldest_texts = _oldest_of_backlog("name", "email", *Keys._fields, *LETTERS)
 remove_from_backlog = Statement(
-    delete(backlog).where(dialects.among(backlog.c.contact_id, bindparam("contact_ids")))
+    delete(backlog).where(
+        dialects.among(backlog.c.site_id, bindparam("site_ids")),
+        dialects.among(backlog.c.contact_id, bindparam("contact_ids")),
+    )
 )
 set_keys = Statement(
     update(table)
@@ -49,8 +52,9 @@ def index_some(transaction: Transaction) -> int:
     ]
     search_index.put(transaction, entries)
     if rows:
-        indexed = orjson.dumps([each.contact_id for each in entries]).decode()
-        transaction.run(remove_from_backlog, {"contact_ids": indexed})
+        site_ids = orjson.dumps(sorted({each.site_id for each in entries})).decode()
+        contact_ids = orjson.dumps([each.contact_id for each in entries]).decode()
+        transaction.run(remove_from_backlog, {"site_ids": site_ids, "contact_ids": contact_ids})
     return len(rows)
 
 

@@ -288,9 +288,9 @@ class PostgreSQLSession:
 class QuestionDumper(StrDumperUnknown):
     """Sends a question for tokens in the words of PostgreSQL."""
 
-    def dump(self, obj: Any) -> Any:
+    def dump(self, obj: str) -> Any:
         """Return the `tsquery`."""
-        return super().dump(obj.for_postgresql())
+        return super().dump(obj.for_postgresql() if isinstance(obj, Question) else obj)
 
 
 CONNECTION: dict[str, Any] = {
