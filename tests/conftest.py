@@ -70,36 +70,42 @@ def pytest_testnodedown(node: Any) -> None:
         SHOWN.setdefault(name, set()).update(shown)
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Fail a run that passed, where a test did not do what it is said to prove.
-
-    All cases of a test prove it together: so it is not asked of those who chose among them.
-    """
+    """Fail a run in which a test did not do what it is said to prove, or PostgreSQL was asked what it must not."""
     output = getattr(session.config, "workeroutput", None)
     if output is not None:
         output["shown"] = {name: sorted(shown) for name, shown in SHOWN.items()}
         return
+    sound = not _unproven(session)
+    sound &= not _sinful(session)
+    if not sound and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def _unproven(session: pytest.Session) -> bool:
+    """Tell of the tests that were not seen proving what they are said to, where all of a file ran and passed.
+
+    All cases of a test prove it together: so it is not asked of those who chose among them.
+    """
     chosen = session.config.option.keyword or any("::" in each for each in session.config.args)
     unseen = {} if chosen or session.testsfailed else unseen_in(SHOWN)
     for name, parts in unseen.items():
         print(f"\n{name} is said to prove these, and was not seen doing so: {parts}")
-    if unseen:
-        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    return bool(unseen)
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Fail where any statement that any process asked PostgreSQL is not within the common subset."""
+def _sinful(session: pytest.Session) -> bool:
+    """Say whether any statement that any process asked PostgreSQL is not within the common subset."""
     server = session.config.stash.get(STARTED, None)
     if server is None:
-        return
+        return False
     from subset import judged  # noqa: PLC0415 - it loads the whole register
 
     server.stop()
     verdict = judged(statement_log.statements(server.log))
     session.config.stash[JUDGED] = verdict.lines()
-    if verdict.sinful and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
-        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    return bool(verdict.sinful)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from pglast.parser import ParseError, parse_sql_json
 
 from rollbook import cli
-from rollbook.register import checks, erasure, keys, upkeep
+from rollbook.register import checks, days, erasure, keys, upkeep
 from rollbook.storage import tables
 from rollbook.storage.postgresql import POSTGRESQL
 from rollbook.storage.statements import Statement, every_statement
@@ -59,7 +59,8 @@ FUNCTIONS = frozenset(
 # Statements that are about many sites, by the statement or by a part of it; each with its reason.
 ABOUT_MANY: dict[Statement, str] = {
     keys.sites_of_key: "which sites a key sees is what it asks, before any site is known",
-    upkeep.oldest_of_backlog: "upkeep, in quiet moments, does what all sites owe",
+    upkeep.oldest_keys: "upkeep, in quiet moments, does what all sites owe",
+    upkeep.oldest_texts: "upkeep, in quiet moments, does what all sites owe",
     erasure.unscrubbed: "the start of a server looks for an erasure that was interrupted, of any site",
     checks.wrong_counts: "db check proves the whole register",
     checks.against_the_ledger: "db check proves the whole register",
@@ -67,6 +68,12 @@ ABOUT_MANY: dict[Statement, str] = {
     checks.tagged_at_another_age: "db check proves the whole register",
     checks.noted_tags_differ: "db check proves the whole register",
     checks.wrong_tag_counts: "db check proves the whole register",
+    checks.moments_differ: "db check proves the whole register",
+    checks.kept_days: "db check proves the whole register",
+    checks.counted_days: "db check proves the whole register",
+    checks.every_tag: "db check proves the whole register",
+    days.delete_all: "all totals are counted anew, by whoever wrote beside the operations",
+    days.add_every_day: "all totals are counted anew, by whoever wrote beside the operations",
 }
 PARTS = (
     (

@@ -218,7 +218,12 @@ def _in_index(
     if element.asked is not None:
         matching = " WHERE " + condition.format(compiler.process(element.asked, **kw))
     unindexed = compiler.process(element.unindexed, **kw)
-    return f"{contact_id} IN (SELECT {found} FROM contact_search{matching} UNION ALL {unindexed})"
+    ids = f"SELECT {found} FROM contact_search{matching} UNION ALL {unindexed}"
+    if matching and found == "contact_id":
+        # As an array, they can only be looked up by the primary key: PostgreSQL would now and then rather
+        # read the whole table beside them.
+        return f"{contact_id} = ANY (ARRAY({ids}))"
+    return f"{contact_id} IN ({ids})"
 
 
 def has_tokens(contact_id: Column[Any], asked: Any, unindexed: Select[Any]) -> ColumnElement[bool]:
