@@ -151,7 +151,7 @@ def test_names_are_sorted_without_regard_to_case_and_equals_by_their_ids(databas
 def one(database: Database, which: str, *sites: int) -> Any:
     asked = resource.OneAsked(RESOURCES["contacts"], which, ("site",), frozenset(sites), RESOURCES)
     with database.snapshot() as snapshot:
-        return resource.one(snapshot, asked)
+        return resource.each_one(snapshot, [asked])[0]
 
 
 def test_one_contact_is_shown_to_who_sees_its_site_and_is_unknown_to_all_others(database: Database) -> None:

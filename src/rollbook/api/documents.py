@@ -26,10 +26,10 @@ from rollbook.register.resource import (
     PageAsked,
     Resource,
     changed_item,
+    each_one,
     is_short,
     missing,
     new_item,
-    one,
     page,
     removed_item,
 )
@@ -65,7 +65,7 @@ async def show(call: Call) -> Answer:
     """Answer one resource; one that the caller may not see is answered like an unknown id."""
     resource, query = call.of, query_of(call, call.of)
     asked = OneAsked(resource, call.id, query.include, call.caller.sites, call.house.catalogue)
-    found = await call.house.database.glance(one, asked, several=bool(query.include))
+    found = await call.house.database.glance_at_each(each_one, asked, several=bool(query.include))
     if found is None:
         raise await glance(call, lambda snapshot: missing(snapshot, resource, call.caller, call.id))
     require_views(call, query)

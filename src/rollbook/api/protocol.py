@@ -221,6 +221,8 @@ class Protocol(asyncio.Protocol):
         except BaseException:
             self._transport.close()
             raise
+        # As a task does, so that others may wait for the same future.
+        awaited._asyncio_future_blocking = False
         awaited.add_done_callback(partial(self._resume, answering))
 
     def _resume(self, answering: Coroutine[Any, Any, None], _awaited: Any) -> None:

@@ -240,15 +240,26 @@ def is_short(asked: PageAsked) -> bool:
     return len(_filters_and_sites(asked.resource, asked.query, asked.sites)[1]) <= 1
 
 
-def one(snapshot: Snapshot, asked: OneAsked) -> Collection | None:
-    """Return one resource, as a collection with what it includes, or None where the asker sees none."""
-    number = read_id(asked.id)
-    if number is None:
-        return None
-    records = _by_id(snapshot, asked.resource, sorted(asked.sites), [number])
-    if not records:
-        return None
-    return Collection(records, 1, _included(snapshot, asked, asked.include, records))
+def each_one(snapshot: Snapshot, items: list[OneAsked]) -> list[Collection | None]:
+    """Return each resource that is asked for, as a collection with what it includes, or None where the
+    asker sees none.
+    """
+    numbers = [read_id(asked.id) for asked in items]
+    wanted: dict[tuple[Resource, frozenset[int]], dict[int, None]] = {}
+    for asked, number in zip(items, numbers, strict=True):
+        if number is not None:
+            wanted.setdefault((asked.resource, asked.sites), {})[number] = None
+    found = {
+        (*of, record.id): record
+        for of, ids in wanted.items()
+        for record in _by_id(snapshot, of[0], sorted(of[1]), list(ids))
+    }
+    answers: list[Collection | None] = []
+    for asked, number in zip(items, numbers, strict=True):
+        record = found.get((asked.resource, asked.sites, number or 0))
+        included = () if record is None else _included(snapshot, asked, asked.include, [record])
+        answers.append(None if record is None else Collection([record], 1, included))
+    return answers
 
 
 def find(snapshot: Snapshot, resource: Resource, caller: Caller, resource_id: str) -> int:

@@ -2,11 +2,11 @@
 
 import asyncio
 import contextlib
+import itertools
 import time
-from collections.abc import Callable, Iterator, Sequence
-from itertools import groupby
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from rollbook.storage.engines import Engine, Session
 from rollbook.storage.faults import SchemaMismatch, StorageError, Unavailable
@@ -64,6 +64,9 @@ class Database:
         self._memory: dict[tuple[Any, Any], Any] = {}
         self._upkeep: Callable[[Transaction], int] | None = None
         self._owed = 0
+        # Of a database that is not near: the number of changes of what is remembered, and who asks for it.
+        self._changes_known = -1
+        self._asking: asyncio.Future[int] | None = None
 
     # For one thread: the command line, the start of a server, tests.
 
@@ -225,9 +228,7 @@ class Database:
         """Do a `glance`, and remember its value until anybody, another process included, commits what may
         change it; None is not remembered.
         """
-        if self._glancer is None:
-            return await self.read(_remember, (operation, item))
-        if not self._glancer.is_current or len(self._memory) > MOST_REMEMBERED:
+        if not await self._is_memory_current() or len(self._memory) > MOST_REMEMBERED:
             self._memory.clear()
         known: Out | None = self._memory.get((operation, item))
         if known is None:
@@ -236,6 +237,22 @@ class Database:
                 self._memory[operation, item] = known
         return known
 
+    async def _is_memory_current(self) -> bool:
+        if self._glancer is not None:
+            return self._glancer.is_current
+        if self._reads is None:
+            raise Unavailable("The database is not started.")
+        if self._asking is None:
+            # All who come in this turn ask together, for the answer is found after the turn.
+            self._asking = self._reads.submit(_changes_seen, None)
+            asyncio.get_running_loop().call_soon(self._stop_asking)
+        changes = await self._asking
+        is_current, self._changes_known = changes == self._changes_known, changes
+        return is_current
+
+    def _stop_asking(self) -> None:
+        self._asking = None
+
     async def glance(
         self, operation: Callable[[Snapshot, In], Out], item: In, *, several: bool = False
     ) -> Out:
@@ -243,10 +260,31 @@ class Database:
         a change of threads costs more than they do. Whatever may scan belongs to `read`. `several`
         statements see one state.
         """
-        session = self._glancer
-        if session is None:
+        if self._glancer is None:
             return await self.read(operation, item)
-        with self._explaining():
+        return self._near(self._glancer, operation, item, several)
+
+    async def glance_at_each(
+        self,
+        operation: Callable[[Snapshot, list[In]], Sequence[Out]],
+        item: In,
+        *,
+        several: bool = False,
+    ) -> Out:
+        """Do a `glance` by an operation that takes a list: where the database is not near, those that wait
+        together look together.
+        """
+        if self._glancer is not None:
+            return self._near(self._glancer, operation, [item], several)[0]
+        if self._reads is None:
+            raise Unavailable("The database is not started.")
+        outcome: Out = await self._reads.submit(operation, item, takes_list=True)
+        return outcome
+
+    def _near(
+        self, session: Session, operation: Callable[[Snapshot, In], Out], item: In, several: bool
+    ) -> Out:
+        try:
             if not several:
                 return operation(Snapshot(session, self.engine.dialect, self._memory), item)
             session.begin_reading()
@@ -254,6 +292,11 @@ class Database:
                 return operation(Snapshot(session, self.engine.dialect, self._memory), item)
             finally:
                 session.commit()
+        except Exception as error:
+            explained = self.engine.explained(error)
+            if explained is error:
+                raise
+            raise explained from error
 
     async def ready(self) -> None:
         """Raise StorageError unless the database answers and its schema is the program's."""
@@ -337,7 +380,7 @@ class Database:
     @staticmethod
     def _operate(transaction: Transaction, jobs: list[Job]) -> list[Outcome]:
         outcomes: list[Outcome] = []
-        for operation, group in groupby(jobs, key=lambda job: job.operation):
+        for operation, group in itertools.groupby(jobs, key=lambda job: job.operation):
             items = [job.argument for job in group]
             answers = operation(transaction, items)
             if len(answers) != len(items):
@@ -353,23 +396,27 @@ class Database:
         One that raises ends it, for its transaction may be broken; the rest go on with a new one.
         """
         pauses = iter(self.engine.pauses())
-        outcomes: list[Outcome] = []
-        while len(outcomes) < len(jobs):
+        outcomes: list[Outcome] = [None] * len(jobs)
+        questions = _questions(jobs)
+        while questions:
             try:
                 session.begin_reading()
                 if not session.is_current or len(memory) > MOST_REMEMBERED:
                     memory.clear()
                 snapshot = Snapshot(session, self.engine.dialect, memory)
-                for job in jobs[len(outcomes) :]:
-                    outcomes.append(job.operation(snapshot, job.argument))
+                while questions:
+                    for place, answer in questions[-1].answers(snapshot):
+                        outcomes[place] = answer
+                    questions.pop()
                 session.commit()
             except Exception as error:
                 session.roll_back()
                 pause = next(pauses, None) if self.engine.may_pass(error) else None
                 if pause is not None:
                     time.sleep(pause)
-                elif len(outcomes) < len(jobs):
-                    outcomes.append(self.engine.explained(error))  # raised where it is awaited
+                elif questions:
+                    for place in questions.pop().places:
+                        outcomes[place] = self.engine.explained(error)  # raised where it is awaited
         return outcomes
 
     def _roll_back(self, session: Session) -> None:
@@ -377,8 +424,38 @@ class Database:
         session.roll_back()
 
 
-def _remember(snapshot: Snapshot, asked: tuple[Callable[[Snapshot, Any], Any], Any]) -> Any:
-    return snapshot.remembered(*asked)
+class _Question(NamedTuple):
+    """An operation on an argument, or on a list of them, with the places of the jobs that wait for it."""
+
+    operation: Callable[..., Any]
+    arguments: list[Any]
+    places: list[int]
+    takes_list: bool
+
+    def answers(self, snapshot: Snapshot) -> Iterable[tuple[int, Outcome]]:
+        """Return the outcome of each place."""
+        if self.takes_list:
+            return zip(self.places, self.operation(snapshot, self.arguments), strict=True)
+        return zip(self.places, itertools.repeat(self.operation(snapshot, self.arguments[0])), strict=False)
+
+
+def _questions(jobs: list[Job]) -> list[_Question]:
+    """Return what jobs ask: those whose operation takes a list together, those who ask the same once."""
+    questions: list[_Question] = []
+    for place, job in enumerate(jobs):
+        for known in questions:
+            if known.operation is job.operation and (job.takes_list or known.arguments[0] == job.argument):
+                known.places.append(place)
+                if job.takes_list:
+                    known.arguments.append(job.argument)
+                break
+        else:
+            questions.append(_Question(job.operation, [job.argument], [place], job.takes_list))
+    return questions
+
+
+def _changes_seen(snapshot: Snapshot, _all: None) -> int:
+    return snapshot.changes
 
 
 def _scrub(*_: Any) -> None:

@@ -18,6 +18,12 @@ class Session(Protocol):
     @property
     def is_current(self) -> bool: ...
 
+    @property
+    def changes(self) -> int:
+        """How often anybody has changed what servers remember, as of `begin_reading`; 0 where the session
+        knows by itself whether it is current.
+        """
+
     def begin(self, again: bool = False) -> bool:
         """Begin to write; `again` for another attempt at the same work.
 

@@ -197,7 +197,7 @@ class PostgreSQLSession:
         # Unique among the writers of all servers; see `begin`.
         self._id = secrets.token_hex(16)
         self._writes = 0
-        self._known_changes = -1
+        self.changes = -1
 
     def begin(self, again: bool = False) -> bool:
         """Begin to write; `again` for another attempt at the same work.
@@ -219,7 +219,7 @@ class PostgreSQLSession:
         self._begin(BEGIN_READING)
         changes = self._execute(CHANGES).fetchall()
         number = changes[0][0] if changes else -1
-        self.is_current, self._known_changes = number == self._known_changes, number
+        self.is_current, self.changes = number == self.changes, number
 
     def lock_site(self, site_id: int) -> None:
         """Keep other writers from a site until the end, but for what only adds contacts."""

@@ -236,6 +236,8 @@ class SQLiteSession:
 
     __slots__ = ("_last_words", "_watch", "connection")
 
+    changes = 0
+
     def __init__(
         self, connection: Connection, watch: "CommitWatch | None" = None, last_words: str = ""
     ) -> None:

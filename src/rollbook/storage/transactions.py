@@ -34,6 +34,11 @@ class Snapshot:
         """The name of the database's kind: sqlite or postgresql."""
         return self._dialect.name
 
+    @property
+    def changes(self) -> int:
+        """How often anybody has changed what servers remember, in this state."""
+        return self._session.changes
+
     def rows(self, statement: Statement, values: Mapping[str, Any] = NOTHING) -> list[Row]:
         """Run a statement and return all of its rows."""
         self.statements_run += 1

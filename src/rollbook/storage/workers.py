@@ -16,12 +16,16 @@ QUIET_SECONDS = 0.05
 
 
 class Job(NamedTuple):
-    """An operation with its argument, and who waits for the outcome."""
+    """An operation with its argument, and who waits for the outcome.
+
+    `takes_list` says that the operation takes a list of arguments and answers for each.
+    """
 
     operation: Callable[..., Any]
     argument: Any
     future: "asyncio.Future[Any]"
     since: float
+    takes_list: bool
 
 
 Outcome = Any
@@ -37,7 +41,9 @@ class Queue:
         self._limit = limit
         self._closed = False
 
-    def submit(self, operation: Callable[..., Any], argument: Any) -> "asyncio.Future[Any]":
+    def submit(
+        self, operation: Callable[..., Any], argument: Any, *, takes_list: bool = False
+    ) -> "asyncio.Future[Any]":
         """Add a job and return the future of its outcome; raise Unavailable where too many wait."""
         if self._closed or self._jobs.qsize() + len(self._of_this_turn) >= self._limit:
             raise Unavailable("Too many requests wait for the database.")
@@ -47,7 +53,7 @@ class Queue:
             # Once the loop has heard all who speak now: waking a worker for each would have it and the
             # loop take turns at the interpreter, which costs more than the work.
             loop.call_soon(self._hand_over)
-        self._of_this_turn.append(Job(operation, argument, future, time.monotonic()))
+        self._of_this_turn.append(Job(operation, argument, future, time.monotonic(), takes_list))
         return future
 
     def _hand_over(self) -> None:
