@@ -46,6 +46,7 @@ FUNCTIONS = frozenset(
         "max",
         "string_agg",
         "strpos",
+        "substr",
         "length",
         "translate",
         "md5",
@@ -78,7 +79,8 @@ ABOUT_MANY: dict[Statement, str] = {
 PARTS = (
     (
         "contact_search",
-        r"\(SELECT contact_id FROM contact_search WHERE grams @@ CAST\(\$\d+ AS tsquery\) UNION ALL ",
+        r"\(SELECT (contact_search\.)?contact_id(?: AS contact_id)?\s+FROM contact_search\s+"
+        r"WHERE (contact_search\.)?grams @@ CAST\(\$\d+ AS (?i:tsquery)\)",
         "each token begins with its site, so that a question finds no contact of another",
     ),
     (
