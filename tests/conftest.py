@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from databases import POSTGRESQL, PostgreSQLServer, on_postgresql
+from databases import POSTGRESQL, PostgreSQLServer, forget, on_postgresql
 from support import RunningServer, SiteWorld, start_server
 
 
@@ -23,6 +23,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Start PostgreSQL where it is asked for: one server for all workers."""
     config.addinivalue_line("markers", "sqlite: about files of SQLite, or without any database")
+    config.addinivalue_line("markers", "postgresql: about PostgreSQL")
     if config.getoption("--database") == "postgresql" and not on_postgresql():
         server = PostgreSQLServer()
         config.add_cleanup(server.remove)
@@ -31,11 +32,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out, on PostgreSQL, what is about SQLite or needs no database."""
-    if config.getoption("--database") == "postgresql":
-        left_out = [item for item in items if item.get_closest_marker("sqlite")]
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if item not in set(left_out)]
+    """Leave out what is about the other database; on PostgreSQL, also what needs none."""
+    other = "sqlite" if config.getoption("--database") == "postgresql" else "postgresql"
+    left_out = [item for item in items if item.get_closest_marker(other)]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in set(left_out)]
 
 
 @pytest.fixture(scope="session")
@@ -70,3 +71,5 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., RunningServer]]:
     yield start
     for running in started:
         running.stop()
+    for path in {running.database for running in started}:
+        forget(path)

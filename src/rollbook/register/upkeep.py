@@ -23,6 +23,9 @@ oldest_of_backlog = Statement(
     .order_by(backlog.c.site_id, backlog.c.contact_id)
     .limit(bindparam("most"))
 )
+sites_of_backlog = Statement(
+    select(backlog.c.site_id).order_by(backlog.c.site_id, backlog.c.contact_id).limit(bindparam("most"))
+)
 remove_from_backlog = Statement(
     delete(backlog).where(dialects.among(backlog.c.contact_id, bindparam("contact_ids")))
 )
@@ -35,7 +38,11 @@ set_keys = Statement(
 
 def index_some(transaction: Transaction) -> int:
     """Index some contacts of the search backlog; return how many, 0 when it is empty."""
-    rows = transaction.rows(oldest_of_backlog, {"most": CONTACTS_AT_ONCE})
+    most = {"most": CONTACTS_AT_ONCE}
+    owed = {row[0] for row in transaction.rows(sites_of_backlog, most)}
+    # Their texts must not change, nor they be erased, between reading them here and the commit.
+    transaction.lock_sites(owed)
+    rows = [row for row in transaction.rows(oldest_of_backlog, most) if row[0] in owed]
     entries = []
     for site_id, contact_id, name, email, *more in rows:
         keys = keys_of(name, email, dict(zip(LETTERS, more[len(Keys._fields) :], strict=True)))
@@ -54,14 +61,12 @@ def finish(database: Database) -> None:
     """Index all of the search backlog, and finish an interrupted erasure."""
     indexed = 1
     while indexed:
-        with database.transaction() as transaction:
-            indexed = index_some(transaction)
+        indexed = database.do(index_some)
     with database.snapshot() as snapshot:
         unfinished = erasure.unfinished(snapshot)
     if unfinished:
         database.scrub_now()
-        with database.transaction() as transaction:
-            erasure.finish_many(transaction, [unfinished])
+        database.do(lambda transaction: erasure.finish_many(transaction, [unfinished]))
 
 
 def _tokens(site_id: int, email: str, keys: Keys) -> str:

@@ -15,6 +15,7 @@ from psycopg_pool import ConnectionPool, PoolTimeout
 from sqlalchemy import Dialect
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
+from rollbook.storage.dialects import UNSTORABLE
 from rollbook.storage.engines import Session
 from rollbook.storage.faults import StorageError, Unavailable
 from rollbook.storage.search_index import Question
@@ -49,6 +50,16 @@ FORGET_WRITERS = "DELETE FROM writers WHERE wrote_at < CURRENT_TIMESTAMP - INTER
 # What only adds contacts locks the row less than this, by its foreign key.
 LOCK_SITE = "SELECT id FROM sites WHERE id = $1 FOR NO KEY UPDATE"
 
+# Locks, or the database's own proof of serializability, keep those apart who read before they write; an
+# isolation between the two would let a transaction wait for a lock and go by what was before it.
+RAISE_ISOLATION = (
+    "SELECT set_config('default_transaction_isolation', 'serializable', false) "
+    "WHERE current_setting('default_transaction_isolation') = 'repeatable read'"
+)
+
+# Any number does that nobody else who uses the database is likely to choose.
+LOCK_BEGINNING = "SELECT pg_advisory_xact_lock(8271623051709)"
+
 # Tables where deleted people may have left bytes.
 SCRUBBED = (
     "contacts, contact_search, search_backlog, contact_taggings, contact_notes, consent_events, kept_answers"
@@ -58,13 +69,16 @@ SCRUBBED = (
 PASSING_CLASSES = ("08", "53", "57", "40")
 PASSING_CODES = frozenset({"55P03", "25006", "58030"})
 # Two transactions wanted the same: the one that lost sees the other's rows when it is done again.
+# What collides again and again does so with itself, and nobody should wait for it.
 COLLISIONS = (errors.UniqueViolation, errors.ForeignKeyViolation)
+MOST_COLLISIONS = 3
 
 
 class PostgreSQL:
     """One PostgreSQL database: makes its sessions from a pool, and knows what its errors mean."""
 
     dialect = POSTGRESQL
+    remedy = "Stop the servers, keep a dump of the database, and restore a backup."
     readers = READERS
     most_reads_together = 32
     is_near = False
@@ -75,12 +89,15 @@ class PostgreSQL:
 
     @property
     def name(self) -> str:
-        """The database as messages name it: without a password."""
+        """The database as messages and logs name it: user, host, port and name alone."""
         try:
             parts = psycopg.conninfo.conninfo_to_dict(self._url)
         except psycopg.Error:
-            return "that ROLLBOOK_DATABASE names"
-        return f"{parts.get('dbname', '')} on {parts.get('host', 'this machine')}"
+            # Whatever stands in it may be the password.
+            return "postgresql://..."
+        user, host, port, name = (str(parts.get(each, "")) for each in ("user", "host", "port", "dbname"))
+        at = host.replace("/", "%2F") + (f":{port}" if port else "")
+        return f"postgresql://{user}{'@' if user else ''}{at}/{name}"
 
     def prepare(self) -> None:
         """Open the pool; raise StorageError where the database cannot be reached."""
@@ -138,9 +155,11 @@ class PostgreSQL:
             yield pause * random.uniform(0.5, 1.0)  # noqa: S311 - not a secret
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
-    def may_pass(self, error: Exception) -> bool:
-        """Say whether a transaction that ended in this error may succeed when it is done again."""
-        return isinstance(error, COLLISIONS) or _passes(error)
+    def may_pass(self, error: Exception, attempts: int) -> bool:
+        """Say whether a transaction that ended in this error, so many attempts before it, may succeed when
+        it is done again.
+        """
+        return _passes(error) or (isinstance(error, COLLISIONS) and attempts < MOST_COLLISIONS)
 
     def explained(self, error: Exception) -> Exception:
         """Return what an error of the driver means: Unavailable where it may pass, else itself."""
@@ -207,6 +226,8 @@ class PostgreSQLSession:
         if not again:
             self._writes += 1
         self._begin("BEGIN")
+        if self._writes == 1:
+            self._execute(FORGET_WRITERS)
         noted = self._execute(NOTE_WRITE, (self._id, self._writes))
         if again and not noted.fetchall():
             self.roll_back()
@@ -223,6 +244,10 @@ class PostgreSQLSession:
     def lock_site(self, site_id: int) -> None:
         """Keep other writers from a site until the end, but for what only adds contacts."""
         self._execute(LOCK_SITE, (site_id,)).fetchall()
+
+    def lock_beginning(self) -> None:
+        """Keep others who call this waiting until the end."""
+        self._execute(LOCK_BEGINNING).fetchall()
 
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
         """Run a statement and return its rows; outside of a transaction it is one by itself."""
@@ -284,10 +309,18 @@ class PostgreSQLSession:
             self._pool.putconn(connection)
 
 
+class TextDumper(StrDumperUnknown):
+    """Sends any text, though no stored one holds U+0000 and PostgreSQL reads none that does."""
+
+    def dump(self, obj: str) -> Any:
+        """Return the text, with what stands for U+0000."""
+        return super().dump(obj.replace("\0", UNSTORABLE) if "\0" in obj else obj)
+
+
 class QuestionDumper(StrDumperUnknown):
     """Sends a question for tokens in the words of PostgreSQL."""
 
-    def dump(self, obj: Question) -> Any:
+    def dump(self, obj: Question) -> Any:  # type: ignore[override]
         """Return the `tsquery`."""
         return super().dump(obj.for_postgresql())
 
@@ -307,7 +340,9 @@ CONNECTION: dict[str, Any] = {
 def _configure(connection: "psycopg.Connection[Row]") -> None:
     # Whole numbers are sent as one type whatever their size: a statement is prepared for the types it gets.
     connection.adapters.register_dumper(int, Int8Dumper)
+    connection.adapters.register_dumper(str, TextDumper)
     connection.adapters.register_dumper(Question, QuestionDumper)
+    connection.execute(RAISE_ISOLATION.encode())
     connection.execute(f"SET lock_timeout = {LOCK_MILLISECONDS}".encode())
     connection.execute(f"SET statement_timeout = {STATEMENT_MILLISECONDS}".encode())
 
