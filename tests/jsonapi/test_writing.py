@@ -17,6 +17,8 @@ from rollbook.jsonapi.writing import (
     single_document,
 )
 
+pytestmark = pytest.mark.sqlite
+
 URL = f"{API_URL}/boats"
 
 
