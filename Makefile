@@ -35,8 +35,10 @@ serve: $(VENV)/run.done ## Install if need be, then serve; PORT, HOST and ROLLBO
 	@exec $(BIN)/rollbook serve
 
 .PHONY: test
-test: $(VENV)/dev.done ## Install if need be, then run the whole suite
+test: $(VENV)/dev.done ## Install if need be, then run the whole suite on SQLite and on PostgreSQL
 	@$(BIN)/pytest -n $(JOBS) --dist worksteal $(TESTS)
+	@$(BIN)/pytest -n $(JOBS) --dist worksteal --database postgresql $(TESTS) || \
+		{ code=$$?; test $$code -eq 5 && echo "None of these tests is about PostgreSQL." || exit $$code; }
 
 .PHONY: coverage
 coverage: $(VENV)/dev.done ## Run the suite and report line and branch coverage of src

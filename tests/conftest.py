@@ -9,7 +9,7 @@ import pytest
 from contract.witnesses import CLAIMS, Exchange, name_of, shown_by, unseen_in
 
 import statement_log
-from databases import POSTGRESQL, PostgreSQLServer, on_postgresql
+from databases import POSTGRESQL, PostgreSQLServer, forget, on_postgresql
 from support import LISTENERS, RunningServer, SiteWorld, start_server
 
 # What each test that ran, in any of its cases, was seen proving.
@@ -148,3 +148,5 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., RunningServer]]:
     yield start
     for running in started:
         running.stop()
+    for path in {running.database for running in started}:
+        forget(path)

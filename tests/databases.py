@@ -33,50 +33,143 @@ def on_postgresql() -> bool:
 
 
 def url_of(path: Path) -> str:
-    """Return the URL of the database that stands for a file; one is made at first use."""
+    """Return the URL of the database that stands for a file; one with the schema is made at first use."""
     if not on_postgresql():
         return f"sqlite:///{path}"
-    name = "t_" + hashlib.sha256(str(path).encode()).hexdigest()[:24]
-    with psycopg.connect(os.environ[POSTGRESQL], autocommit=True) as connection:
-        with contextlib.suppress(psycopg.errors.DuplicateDatabase):
-            connection.execute(f'CREATE DATABASE "{name}" TEMPLATE {TEMPLATE}'.encode())
+    return _url(_made(path, TEMPLATE))
+
+
+def empty_url_of(path: Path) -> str:
+    """Return the URL of the database that stands for a file; one without a schema is made at first use."""
+    if not on_postgresql():
+        return f"sqlite:///{path}"
+    return _url(_made(path, "template0"))
+
+
+def copied(source: Path, path: Path) -> str:
+    """Make a copy of a database that nobody uses, to stand for another file; return its URL."""
+    if not on_postgresql():
+        shutil.copy(source, path)
+        return f"sqlite:///{path}"
+    return _url(_made(path, _name(source)))
+
+
+def forget(path: Path) -> None:
+    """Drop the database that stands for a file; files go with their folder."""
+    name = _name(path)
+    if on_postgresql() and name in _known:
+        with psycopg.connect(os.environ[POSTGRESQL], autocommit=True) as connection:
+            connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)'.encode())
+        _known.remove(name)
+
+
+# The databases that this process knows to be there.
+_known: set[str] = set()
+
+
+def _name(path: Path) -> str:
+    return "t_" + hashlib.sha256(str(path).encode()).hexdigest()[:24]
+
+
+def _url(name: str) -> str:
     return os.environ[POSTGRESQL].replace("/postgres", f"/{name}")
+
+
+def _made(path: Path, template: str) -> str:
+    name = _name(path)
+    if name not in _known:
+        with psycopg.connect(os.environ[POSTGRESQL], autocommit=True) as connection:
+            with contextlib.suppress(psycopg.errors.DuplicateDatabase):
+                connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"'.encode())
+        _known.add(name)
+    return name
+
+
+class Beside:
+    """A connection beside the register, on which each statement is a transaction."""
+
+    def __init__(self, url: str) -> None:
+        self._connection: Any
+        self._is_file = url.startswith("sqlite")
+        if self._is_file:
+            self._connection = sqlite.connect(url.removeprefix("sqlite:///"), isolation_level=None)
+        else:
+            self._connection = psycopg.connect(url, autocommit=True)
+
+    def rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+        """Run a statement, with `?` for its values; return the rows that it returns."""
+        if not self._is_file:
+            sql = sql.replace("%", "%%").replace("?", "%s")
+        cursor = self._connection.execute(sql, values)
+        return cursor.fetchall() if cursor.description else []
+
+    def column(self, sql: str, *values: Any) -> list[Any]:
+        """Return the first column of what a query finds."""
+        return [row[0] for row in self.rows(sql, *values)]
+
+    def number(self, sql: str, *values: Any) -> int:
+        """Return the number that a query finds."""
+        return int(self.column(sql, *values)[0])
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+
+def beside(url: str) -> "contextlib.closing[Beside]":
+    """Open a connection beside the register, for a block."""
+    return contextlib.closing(Beside(url))
 
 
 def run_sql(url: str, sql: str, *values: Any) -> list[tuple[Any, ...]]:
     """Run a statement beside the register, with `?` for its values; return the rows that it returns."""
-    with closing_connection(url) as connection:
-        cursor = connection.execute(sql if url.startswith("sqlite") else sql.replace("?", "%s"), values)
-        return cursor.fetchall() if cursor.description else []
+    with beside(url) as connection:
+        return connection.rows(sql, *values)
+
+
+def content(url: str) -> bytes:
+    """Return all that a database holds: the bytes of its files, or the text of its rows."""
+    if not on_postgresql():
+        path = Path(url.removeprefix("sqlite:///"))
+        return b"".join(
+            file.read_bytes() for file in path.parent.glob(path.name + "*") if file.suffix != ".log"
+        )
+    tables = "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'"
+    with psycopg.connect(url) as connection:
+        kept = b""
+        for (table,) in connection.execute(tables).fetchall():
+            with connection.cursor().copy(f"COPY {table} TO STDOUT".encode()) as rows:
+                kept += b"".join(map(bytes, rows))
+        return kept
 
 
 @contextlib.contextmanager
 def writes_held(url: str) -> Iterator[None]:
     """Keep everybody from writing, but not from reading, until the block ends."""
-    with closing_connection(url) as connection:
-        if url.startswith("sqlite"):
-            connection.execute("BEGIN IMMEDIATE")
+    with beside(url) as connection:
+        if on_postgresql():
+            connection.rows("BEGIN")
+            connection.rows("LOCK TABLE writers IN EXCLUSIVE MODE")
         else:
-            connection.execute("BEGIN")
-            connection.execute("LOCK TABLE writers IN EXCLUSIVE MODE")
+            connection.rows("BEGIN IMMEDIATE")
         try:
             yield
         finally:
-            connection.execute("ROLLBACK")
+            connection.rows("ROLLBACK")
 
 
-@contextlib.contextmanager
-def closing_connection(url: str) -> Iterator[Any]:
-    """Open a connection that commits each statement by itself, and close it."""
-    connection: Any
-    if url.startswith("sqlite"):
-        connection = sqlite.connect(url.removeprefix("sqlite:///"), isolation_level=None)
-    else:
-        connection = psycopg.connect(url, autocommit=True)
-    try:
-        yield connection
-    finally:
-        connection.close()
+def await_end_of_sessions(url: str) -> None:
+    """Wait until nothing is done any more for servers that were killed: PostgreSQL ends what it was sent."""
+    if on_postgresql():
+        others = (
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+            " AND pid != pg_backend_pid() AND backend_type = 'client backend'"
+        )
+        end = time.monotonic() + STARTUP_SECONDS
+        with beside(url) as connection:
+            while connection.number(others):
+                assert time.monotonic() < end
+                time.sleep(0.01)
 
 
 class PostgreSQLServer:
@@ -108,12 +201,10 @@ class PostgreSQLServer:
         """Start the server, and wait until it answers."""
         settings = ("listen_addresses=127.0.0.1", "fsync=off", "max_connections=300", *self._options)
         with self.log.open("ab") as log:
+            command: list[str | Path] = [self._programs / "postgres", "-D", self.folder / "data"]
+            command += ["-k", self.folder, "-p", str(self.port)]
             self.process = subprocess.Popen(
-                [
-                    str(each)
-                    for each in (self._programs / "postgres", "-D", self.folder / "data", "-k", self.folder)
-                ]
-                + ["-p", str(self.port), *(part for each in settings for part in ("-c", each))],
+                command + [part for each in settings for part in ("-c", each)],
                 stdout=log,
                 stderr=log,
                 **self._as,
@@ -146,7 +237,7 @@ class PostgreSQLServer:
             bring_up_to_date(database)
 
     def _run(self, program: str, *arguments: str) -> None:
-        command = [str(self._programs / program), "-D", str(self.folder / "data"), *arguments]
+        command: list[str | Path] = [self._programs / program, "-D", self.folder / "data", *arguments]
         done = subprocess.run(command, capture_output=True, text=True, check=False, **self._as)
         assert done.returncode == 0, done.stderr
 

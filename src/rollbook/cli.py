@@ -89,11 +89,8 @@ def serve(settings: Settings, workers: int) -> None:
         raise click.ClickException(str(error)) from None
     bring_up_to_date(database)
     upkeep.finish(database)
-    beginning = database.do(
-        lambda transaction: beginnings.begin(
-            transaction, owner_name=settings.owner_name, owner_email=settings.owner_email
-        )
-    )
+    owner = {"owner_name": settings.owner_name, "owner_email": settings.owner_email}
+    beginning = database.do(lambda transaction: beginnings.begin(transaction, **owner))
     host, port = bound.getsockname()[:2]
     _greet(settings.base_url(port), f"{host}:{port}", beginning)
     if workers == 1:
@@ -137,7 +134,9 @@ def upgrade_database(settings: Settings) -> None:
         before = database.revision()
         bring_up_to_date(database)
         upkeep.finish(database)
-        click.echo(f"The schema of {settings.database} is {database.revision()} (it was {before or 'none'}).")
+        click.echo(
+            f"The schema of {database.engine.name} is {database.revision()} (it was {before or 'none'})."
+        )
 
 
 @db.command("check")
@@ -152,10 +151,9 @@ def check_database(settings: Settings) -> None:
         click.echo(fault)
     if faults:
         raise click.ClickException(
-            f"{len(faults)} faults in {settings.database}. Stop the server, keep a copy of the file and its "
-            "-wal, and restore a backup."
+            f"{len(faults)} faults in {database.engine.name}. {database.engine.remedy}"
         )
-    click.echo(f"{settings.database} is whole.")
+    click.echo(f"{database.engine.name} is whole.")
 
 
 @main.group("sites")
@@ -173,8 +171,9 @@ def create_site(
     settings: Settings, title: str | None, subdomain: str | None, site_id: int | None, as_json: bool
 ) -> None:
     """Make a site. Keys that see all sites see it at the server's next request."""
-    with _register(settings) as database, database.transaction() as transaction:
-        site = sites.create(transaction, title=title, subdomain=subdomain, site_id=site_id)
+    wanted: dict[str, Any] = {"title": title, "subdomain": subdomain, "site_id": site_id}
+    with _register(settings) as database:
+        site = database.do(lambda transaction: sites.create(transaction, **wanted))
     _show(_site(site), as_json, f"Made the site {site.id}: {site.title} ({site.subdomain}).")
 
 
@@ -215,8 +214,9 @@ def create_key(
     settings: Settings, name: str, site_ids: tuple[int, ...], permissions: tuple[str, ...], as_json: bool
 ) -> None:
     """Make a key, and print its client id and secret; the secret is shown this once."""
-    with _register(settings) as database, database.transaction() as transaction:
-        key = keys.create(transaction, name=name, site_ids=site_ids, permissions=permissions)
+    wanted: dict[str, Any] = {"name": name, "site_ids": site_ids, "permissions": permissions}
+    with _register(settings) as database:
+        key = database.do(lambda transaction: keys.create(transaction, **wanted))
     _show_secret(key, as_json)
 
 
@@ -236,8 +236,8 @@ def list_keys(settings: Settings, as_json: bool) -> None:
 @click.pass_obj
 def rotate_key(settings: Settings, key: str, as_json: bool) -> None:
     """Give KEY (its id or client id) a new secret; its tokens are dead at the server's next request."""
-    with _register(settings) as database, database.transaction() as transaction:
-        rotated = keys.rotate(transaction, key)
+    with _register(settings) as database:
+        rotated = database.do(lambda transaction: keys.rotate(transaction, key))
     _show_secret(rotated, as_json)
 
 
@@ -247,8 +247,8 @@ def rotate_key(settings: Settings, key: str, as_json: bool) -> None:
 @click.pass_obj
 def delete_key(settings: Settings, key: str, as_json: bool) -> None:
     """Delete KEY (its id or client id); its tokens are dead at the server's next request."""
-    with _register(settings) as database, database.transaction() as transaction:
-        removed = keys.remove(transaction, key)
+    with _register(settings) as database:
+        removed = database.do(lambda transaction: keys.remove(transaction, key))
     _show(_key(removed), as_json, f"Deleted the key {removed.id}: {removed.name} ({removed.client_id}).")
 
 
@@ -287,8 +287,7 @@ def set_password(settings: Settings, email: str, from_stdin: bool, as_json: bool
         with database.snapshot() as snapshot:
             passwords.user(snapshot, email)
         password_hash = passwords.hash_of(_new_password(from_stdin))
-        with database.transaction() as transaction:
-            user = passwords.change(transaction, email, password_hash)
+        user = database.do(lambda transaction: passwords.change(transaction, email, password_hash))
     _show(_user(user), as_json, f"Set the password of {user.email}.")
 
 

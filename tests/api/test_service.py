@@ -2,7 +2,6 @@
 
 import json
 import re
-import sqlite3
 import urllib.request
 from collections.abc import Callable
 from io import StringIO
@@ -12,6 +11,7 @@ from typing import Any
 import pytest
 
 import make_tables
+from databases import run_sql, url_of
 from rollbook import logs
 from rollbook.api.http import Request
 from rollbook.api.limits import MOST_COUNTED, RateLimit
@@ -34,10 +34,7 @@ def test_a_live_and_ready_server_says_so(server: RunningServer) -> None:
 
 def test_a_server_whose_schema_is_another_is_live_but_not_ready(serve: Callable[..., RunningServer]) -> None:
     server = serve()
-    connection = sqlite3.connect(server.database)
-    with connection:
-        connection.execute("UPDATE alembic_version SET version_num = '9999'")
-    connection.close()
+    run_sql(server.database_url, "UPDATE alembic_version SET version_num = '9999'")
     client = server.client()
     unready = client.get("/readyz")
     assert (unready.status, unready.json["status"]) == (503, "unready")
@@ -66,9 +63,7 @@ def test_metrics_count_on_a_listener_of_their_own(serve: Callable[..., RunningSe
     site = server.new_site()
     site.create(email="a@b.c")
     site.client.get("/v1/contacts/unknown-1")
-    with sqlite3.connect(server.database) as connection:
-        connection.execute("DROP TABLE audit_events")
-    connection.close()
+    run_sql(server.database_url, "DROP TABLE audit_events")
     site.create(email="d@e.f")
     text = scrape(port)
     assert 'rollbook_requests_total{method="POST",route="/v1/contacts",status="201"} 1.0' in text
@@ -76,9 +71,8 @@ def test_metrics_count_on_a_listener_of_their_own(serve: Callable[..., RunningSe
     assert 'rollbook_request_seconds_count{route="/v1/contacts"} 2.0' in text
     assert "rollbook_failures_total 1.0" in text
     assert site.client.get("/metrics").status == 404
-    taken = run_rollbook(
-        "serve", PORT="0", ROLLBOOK_METRICS_PORT=str(port), ROLLBOOK_DATABASE=f"sqlite:///{server.database}2"
-    )
+    other = url_of(server.database.with_name("other.db"))
+    taken = run_rollbook("serve", PORT="0", ROLLBOOK_METRICS_PORT=str(port), ROLLBOOK_DATABASE=other)
     assert taken.returncode == 1
     assert f"Cannot serve metrics on 127.0.0.1, port {port}" in taken.stderr
 

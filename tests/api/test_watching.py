@@ -2,7 +2,6 @@
 
 import re
 import socket
-import sqlite3
 import urllib.request
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -10,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from databases import run_sql, writes_held
 from rollbook import __version__
 from support import Client, RunningServer, SiteWorld, wait_until
 
@@ -50,9 +50,7 @@ def test_a_person_can_choose_lines_to_read(serve: Serve, style: str) -> None:
 def test_an_unexpected_failure_is_an_error_with_its_place(serve: Serve) -> None:
     server = serve()
     site = server.new_site()
-    with sqlite3.connect(server.database) as connection:
-        connection.execute("DROP TABLE audit_events")
-    connection.close()
+    run_sql(server.database_url, "DROP TABLE audit_events")
     answer = site.client.post(
         "/v1/contacts", site.document(email="ines@example.test"), headers={"X-Request-Id": "broken-1"}
     )
@@ -113,11 +111,8 @@ def test_refused_connections_and_a_locked_database_are_counted(serve: Serve) -> 
     port = free_port()
     server = serve(ROLLBOOK_METRICS_PORT=str(port), ROLLBOOK_MAX_CONNECTIONS="3")
     site = server.new_site()
-    connection = sqlite3.connect(server.database, isolation_level=None)
-    connection.execute("BEGIN IMMEDIATE")
-    assert site.create(email="a@x.test").status == 503
-    connection.execute("ROLLBACK")
-    connection.close()
+    with writes_held(server.database_url):
+        assert site.create(email="a@x.test").status == 503
     assert site.create(email="a@x.test").status == 201
     held = [Client(server.url) for _ in range(8)]
     for client in held:

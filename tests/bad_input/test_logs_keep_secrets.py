@@ -2,9 +2,7 @@
 
 import base64
 import json
-import shutil
 import socket
-import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -13,6 +11,7 @@ from urllib.parse import quote, urlencode
 
 import pytest
 
+from databases import content, run_sql, writes_held
 from support import RunningServer, SiteWorld, wait_until
 
 # Words that stand for what a person or a client would not want to read in a log.
@@ -157,11 +156,9 @@ def misuse_the_wire(server: RunningServer, site: SiteWorld) -> None:
 
 def fail_for_want_of_storage(server: RunningServer, site: SiteWorld) -> list[int]:
     """Make requests while another program holds the database, and after it has damaged a table."""
-    with closing(sqlite3.connect(server.database, isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
+    with writes_held(server.database_url):
         locked = site.create(name=NAME, email="other." + EMAIL, phone_number=PHONE, custom_1=CUSTOM)
-        other.execute("ROLLBACK")
-        other.execute("ALTER TABLE contacts RENAME TO contacts_gone")
+    run_sql(server.database_url, "ALTER TABLE contacts RENAME TO contacts_gone")
     broken = [
         site.create(name=NAME, email="third." + EMAIL, phone_number=PHONE, custom_1=CUSTOM),
         site.client.get(f"/v1/contacts?filter[email]={quote(EMAIL)}&filter[search]={SEARCHED}"),
@@ -241,7 +238,6 @@ def test_secrets_are_not_in_the_database_as_they_stand(serve: Serve, tmp_path: P
     site = server.new_site()
     _, tokens = token_requests(site)
     server.stop()
-    shutil.copytree(server.database.parent, tmp_path / "copy", ignore=shutil.ignore_patterns("copy", "*.log"))
-    kept = b"".join(path.read_bytes() for path in (tmp_path / "copy").glob("rollbook.db*"))
+    kept = content(server.database_url)
     assert site.client_id.encode() in kept
     assert [secret for secret in (*tokens, site.client_secret) if secret.encode() in kept] == []

@@ -12,20 +12,20 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from databases import empty_url_of, run_sql
 from rollbook import __version__
 from rollbook.cli import main
 from rollbook.register.callers import PERMISSIONS
 from rollbook.settings import Settings
-from rollbook.storage.sqlite import connect_with_driver
 from support import RunningServer, run_rollbook
 
 
 @pytest.fixture
 def rollbook(tmp_path: Path) -> Callable[..., "subprocess.CompletedProcess[str]"]:
-    """Run a command on a database of the test's own that has begun: an owner, a site, a key."""
+    """Run a command on a database of the test's own, which is empty before the first."""
 
     def run(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
-        url = {"ROLLBOOK_DATABASE": f"sqlite:///{tmp_path}/rollbook.db"}
+        url = {"ROLLBOOK_DATABASE": empty_url_of(tmp_path / "rollbook.db")}
         return run_rollbook(*arguments, **(url | environment))
 
     return run
@@ -88,7 +88,7 @@ def test_the_installed_script_is_the_same_program() -> None:
 
 
 def test_upgrade_makes_the_schema_once(rollbook: Run, tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path}/rollbook.db"
+    url = empty_url_of(tmp_path / "rollbook.db")
     assert rollbook("db", "upgrade").stdout == f"The schema of {url} is 0004 (it was none).\n"
     assert rollbook("db", "upgrade").stdout == f"The schema of {url} is 0004 (it was 0004).\n"
     assert rollbook("db", "check").stdout == f"{url} is whole.\n"
@@ -217,7 +217,6 @@ DAMAGES = {
     "UPDATE contact_counts SET contacts = 5": "counts: site 123 has 1 contacts, but 5 are noted",
     "DELETE FROM consent_events": "is subscribed, but its ledger says never subscribed",
     "DELETE FROM contact_search": "is missing from the index",
-    "DELETE FROM keys": "foreign key: row",
 }
 
 
@@ -233,19 +232,38 @@ def test_check_finds_damage(serve: Callable[..., RunningServer], damage: str) ->
     )
     assert made.status == 201
     assert on(server, "db", "check").returncode == 0
-    connection = connect_with_driver(server.database)
-    connection.execute(damage)
-    connection.close()
+    run_sql(server.database_url, damage)
     found = on(server, "db", "check")
     assert found.returncode == 1
     assert DAMAGES[damage] in found.stdout
     assert "restore a backup" in found.stderr
 
 
+@pytest.mark.sqlite
+def test_check_finds_references_to_nothing(serve: Callable[..., RunningServer]) -> None:
+    server = serve()
+    run_sql(server.database_url, "DELETE FROM keys")
+    found = on(server, "db", "check")
+    assert (found.returncode, "foreign key: row" in found.stdout) == (1, True)
+
+
 @pytest.mark.parametrize(
     ("url", "words"),
     [
-        ("postgres://user:secret@host/db", "is not understood. Set ROLLBOOK_DATABASE to sqlite:///<path>"),
+        ("mysql://user:secret@host/db", "is not understood. Set ROLLBOOK_DATABASE to sqlite:///<path>"),
+        (
+            "postgres://user:secret@no.such.host.invalid/db",
+            "postgresql://user@no.such.host.invalid/db cannot be used",
+        ),
+        ("postgresql://user:secret@127.0.0.1:1/db", "postgresql://user@127.0.0.1:1/db cannot be used"),
+        (
+            "postgresql://user@127.0.0.1:1/db?password=secret",
+            "postgresql://user@127.0.0.1:1/db cannot be used",
+        ),
+        ("postgresql://user:a secret@host/db", "postgresql://... cannot be used"),
+        ("postgresql://user:a@secret:secret@host/db", "cannot be used"),
+        ("postgresql://user:%zzsecret@host/db", "postgresql://... cannot be used"),
+        ("postgresql://user@host/db?secret=secret", "postgresql://... cannot be used"),
         ("sqlite://", "is not understood"),
         ("rollbook.db", "is not understood"),
         ("sqlite:////nowhere/at/all/rollbook.db", "The folder /nowhere/at/all does not exist."),
@@ -263,6 +281,7 @@ def test_a_database_that_cannot_be_used_is_refused_with_what_to_do(url: str, wor
         assert "Traceback" not in refused.stderr
 
 
+@pytest.mark.sqlite
 def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("These are notes, not a database. " * 100)
     refused = run_rollbook("sites", "list", ROLLBOOK_DATABASE=f"sqlite:///{tmp_path}/notes.txt")

@@ -2,11 +2,13 @@
 
 import os
 import re
-import sqlite3
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
+from databases import content, empty_url_of, on_postgresql, run_sql, url_of
 from support import RunningServer, run_rollbook, start_server
 
 
@@ -39,12 +41,15 @@ def test_the_first_start_makes_site_123_and_shows_the_secret_once(tmp_path: Path
     assert second.stop() == 0
     for file in tmp_path.iterdir():
         assert secret[1].encode() not in file.read_bytes()
+    assert secret[1].encode() not in content(second.database_url)
 
 
+@pytest.mark.sqlite
 def test_the_database_is_readable_by_its_owner_alone(serve: Callable[..., RunningServer]) -> None:
     assert os.stat(serve().database).st_mode & 0o077 == 0
 
 
+@pytest.mark.sqlite
 def test_a_second_server_on_one_file_is_refused_and_the_first_goes_on(
     serve: Callable[..., RunningServer],
 ) -> None:
@@ -57,18 +62,16 @@ def test_a_second_server_on_one_file_is_refused_and_the_first_goes_on(
 
 def test_a_taken_port_is_named_with_what_to_do(serve: Callable[..., RunningServer], tmp_path: Path) -> None:
     server = serve()
-    other = f"sqlite:///{tmp_path}/other.db"
+    other = url_of(tmp_path / "other.db")
     taken = run_rollbook("serve", PORT=str(server.port), HOST="127.0.0.1", ROLLBOOK_DATABASE=other)
     assert taken.returncode == 1
     assert f"Cannot listen on 127.0.0.1, port {server.port}: Address already in use." in taken.stderr
     assert "PORT=8001" in taken.stderr
-    assert not (tmp_path / "other.db").exists()
+    assert on_postgresql() or not (tmp_path / "other.db").exists()
 
 
 def test_an_address_of_another_machine_cannot_be_listened_on(tmp_path: Path) -> None:
-    refused = run_rollbook(
-        "serve", HOST="192.0.2.1", PORT="0", ROLLBOOK_DATABASE=f"sqlite:///{tmp_path}/a.db"
-    )
+    refused = run_rollbook("serve", HOST="192.0.2.1", PORT="0", ROLLBOOK_DATABASE=url_of(tmp_path / "a.db"))
     assert refused.returncode == 1
     assert "Cannot listen on 192.0.2.1" in refused.stderr
 
@@ -83,16 +86,11 @@ def test_the_public_url_begins_every_link(serve: Callable[..., RunningServer]) -
 
 
 def test_a_database_newer_than_the_program_is_refused_and_left_alone(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path}/rollbook.db"
+    url = empty_url_of(tmp_path / "rollbook.db")
     assert run_rollbook("db", "upgrade", ROLLBOOK_DATABASE=url).returncode == 0
-    connection = sqlite3.connect(tmp_path / "rollbook.db")
-    with connection:
-        connection.execute("UPDATE alembic_version SET version_num = '9999'")
-    connection.close()
+    run_sql(url, "UPDATE alembic_version SET version_num = '9999'")
     for command in (["serve"], ["db", "upgrade"], ["db", "check"], ["sites", "list"], ["keys", "create"]):
         refused = run_rollbook(*command, PORT="0", ROLLBOOK_DATABASE=url)
         assert refused.returncode == 1
         assert "has the schema 9999, which is newer than this program" in refused.stderr
-    connection = sqlite3.connect(tmp_path / "rollbook.db")
-    assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [("9999",)]
-    connection.close()
+    assert run_sql(url, "SELECT version_num FROM alembic_version") == [("9999",)]

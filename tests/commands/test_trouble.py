@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from databases import copied, empty_url_of, url_of
 from support import Client, RunningServer, run_rollbook, wait_until
 
 Serve = Callable[..., RunningServer]
@@ -35,14 +36,15 @@ def roots(database: Path) -> dict[str, int]:
 
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The file of a register with a site, a key and nothing else, which no server has open."""
+    """A register with a site and nothing else, which no server has open."""
     path = tmp_path_factory.mktemp("sound") / "sound.db"
-    url = f"sqlite:///{path}"
+    url = url_of(path)
     assert run_rollbook("sites", "create", "--id", "7", ROLLBOOK_DATABASE=url).returncode == 0
     assert run_rollbook("db", "check", ROLLBOOK_DATABASE=url).returncode == 0
     return path
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize(
     ("of", "commands"),
     [
@@ -71,6 +73,7 @@ def test_a_damaged_page_is_told_with_what_to_do(
         refused_with(done, str(damaged), "restore a backup")
 
 
+@pytest.mark.sqlite
 def test_a_database_cut_short_is_told_with_what_to_do(sound: Path, tmp_path: Path) -> None:
     cut = tmp_path / "cut.db"
     cut.write_bytes(sound.read_bytes()[: 8 * 4096])
@@ -88,7 +91,7 @@ NO_TEXT = os.fsdecode(b"\xff")
     ],
 )  # fmt: skip
 def test_an_argument_that_is_no_text_is_refused(sound: Path, command: list[str]) -> None:
-    done = run_rollbook(*command, ROLLBOOK_DATABASE=f"sqlite:///{sound}")
+    done = run_rollbook(*command, ROLLBOOK_DATABASE=url_of(sound))
     refused_with(done, "An argument is not text in UTF-8.", code=2)
 
 
@@ -96,14 +99,14 @@ def test_an_argument_that_is_no_text_is_refused(sound: Path, command: list[str])
     "name", ["ROLLBOOK_DATABASE", "HOST", "ROLLBOOK_PUBLIC_URL", "ROLLBOOK_OWNER_NAME", "ROLLBOOK_OWNER_EMAIL", "PORT"]
 )  # fmt: skip
 def test_a_setting_that_is_no_text_is_refused_by_its_name(tmp_path: Path, name: str) -> None:
-    settings = {"ROLLBOOK_DATABASE": f"sqlite:///{tmp_path}/new.db", "PORT": "0"}
+    settings = {"ROLLBOOK_DATABASE": empty_url_of(tmp_path / "new.db"), "PORT": "0"}
     refused_with(run_rollbook("serve", **(settings | {name: "http://" + NO_TEXT})), name)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("host", ["no.such.host.invalid", "a b", "x" * 70 + "é", "..", "127.0.0.1:80"])
 def test_a_host_that_is_none_is_refused_by_its_name(tmp_path: Path, host: str) -> None:
-    url = f"sqlite:///{tmp_path}/new.db"
+    url = url_of(tmp_path / "new.db")
     done = run_rollbook("serve", HOST=host, PORT="0", ROLLBOOK_DATABASE=url)
     refused_with(done, f"Cannot listen on {host}, port 0", "HOST")
 
@@ -112,11 +115,12 @@ def test_metrics_on_the_port_of_the_api_are_refused(serve: Serve, tmp_path: Path
     server = serve()
     port = str(server.port)
     server.stop()
-    url = f"sqlite:///{tmp_path}/other.db"
+    url = url_of(tmp_path / "other.db")
     done = run_rollbook("serve", PORT=port, ROLLBOOK_METRICS_PORT=port, ROLLBOOK_DATABASE=url)
     refused_with(done, f"ROLLBOOK_METRICS_PORT is {port}, the port of the API")
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize(
     "name", ["two words.db", "100%.db", "a?mode=ro&x#y.db", "größe.db", "%20.db", "'.db"]
 )
@@ -127,6 +131,7 @@ def test_the_name_of_the_database_is_taken_as_it_is(tmp_path: Path, name: str) -
     assert [each["id"] for each in json.loads(run_rollbook("sites", "list", "--json", ROLLBOOK_DATABASE=url).stdout)] == ["7"]  # fmt: skip
 
 
+@pytest.mark.sqlite
 def test_a_relative_database_is_beside_the_working_directory(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "rollbook", "db", "upgrade"],
@@ -148,7 +153,7 @@ def test_a_relative_database_is_beside_the_working_directory(tmp_path: Path) -> 
     ],
 )  # fmt: skip
 def test_what_is_refused_prints_no_document(sound: Path, command: list[str]) -> None:
-    done = run_rollbook(*command, "--json", ROLLBOOK_DATABASE=f"sqlite:///{sound}")
+    done = run_rollbook(*command, "--json", ROLLBOOK_DATABASE=url_of(sound))
     refused_with(done)
     assert done.stdout == ""
     assert done.stderr.startswith("Error: ")
@@ -182,7 +187,7 @@ def test_sites_made_before_the_first_start_are_kept_and_the_rest_is_left_to_comm
     sound: Path, serve: Serve, tmp_path: Path
 ) -> None:
     copy = tmp_path / "copy.db"
-    copy.write_bytes(sound.read_bytes())
+    copied(sound, copy)
     server = serve(copy)
     assert "rollbook keys create" in server.greeting
     assert "client_secret" not in server.greeting

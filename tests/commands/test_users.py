@@ -4,8 +4,6 @@ import json
 import os
 import pty
 import re
-import shutil
-import sqlite3
 import subprocess
 import sys
 import termios
@@ -14,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from databases import copied, empty_url_of, run_sql, url_of
 from rollbook.register import passwords, users
 from rollbook.storage.database import open_database
 from rollbook.storage.migrate import bring_up_to_date
@@ -25,9 +24,9 @@ LONG = "correct horse, staple"
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The file of a register with an owner who has no password: copying it is quicker than making it."""
+    """A register with an owner who has no password: copying it is quicker than making it."""
     path = tmp_path_factory.mktemp("users") / "rollbook.db"
-    database = open_database(f"sqlite:///{path}")
+    database = open_database(url_of(path))
     bring_up_to_date(database)
     with database.transaction() as transaction:
         users.create_owner(transaction, name="Mira Vance", email=EMAIL)
@@ -38,7 +37,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def url(template: Path, tmp_path: Path) -> str:
     """A register with an owner who has no password."""
-    return f"sqlite:///{shutil.copy(template, tmp_path / 'rollbook.db')}"
+    return copied(template, tmp_path / "rollbook.db")
 
 
 def set_password(url: str, password: str) -> None:
@@ -61,9 +60,7 @@ def document(done: "subprocess.CompletedProcess[str]") -> Any:
 
 def kept(url: str) -> str | None:
     """Return the hash that is kept of the owner's password."""
-    connection = sqlite3.connect(url.removeprefix("sqlite:///"))
-    ((found,),) = connection.execute("SELECT password_hash FROM users").fetchall()
-    connection.close()
+    ((found,),) = run_sql(url, "SELECT password_hash FROM users")
     assert found is None or isinstance(found, str)
     return found
 
@@ -87,7 +84,7 @@ def test_users_are_listed_with_whether_they_have_a_password(url: str) -> None:
 
 
 def test_an_empty_register_has_no_users(tmp_path: Path) -> None:
-    empty = f"sqlite:///{tmp_path}/empty.db"
+    empty = empty_url_of(tmp_path / "empty.db")
     assert document(run(empty, "users", "list", "--json")) == []
     refused = run(empty, "users", "password", EMAIL, "--stdin", given=LONG.encode())
     assert (refused.returncode, refused.stdout) == (1, "")

@@ -3,7 +3,6 @@
 import asyncio
 import itertools
 import json
-import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +12,7 @@ from urllib.parse import urlencode
 
 import pytest
 
+from databases import content, run_sql
 from rollbook.api.passwords import MOST_WAITING, PasswordDesk
 from rollbook.jsonapi.errors import Refused
 from rollbook.register import passwords, users
@@ -90,12 +90,9 @@ def works(server: RunningServer, token: str) -> bool:
 
 
 def keys_of(server: RunningServer, user: Login) -> list[tuple[Any, ...]]:
-    connection = sqlite3.connect(server.database)
-    rows = connection.execute(
-        "SELECT id, name, all_sites FROM keys WHERE user_id = ? ORDER BY id", (user.id,)
-    ).fetchall()
-    connection.close()
-    return rows
+    return run_sql(
+        server.database_url, "SELECT id, name, all_sites FROM keys WHERE user_id = ? ORDER BY id", user.id
+    )
 
 
 def on(server: RunningServer, *arguments: str) -> Any:
@@ -327,11 +324,10 @@ def test_neither_the_files_nor_the_log_have_a_password(serve: Callable[..., Runn
     assert ask(server, user.given(password="unmistakable-mistake")).status == 401
     granted(server.client().post("/v1/oauth/token", user.given()))
     server.stop()
-    connection = sqlite3.connect(server.database)
-    ((kept,),) = connection.execute("SELECT password_hash FROM users WHERE id = ?", (user.id,)).fetchall()
-    connection.close()
+    ((kept,),) = run_sql(server.database_url, "SELECT password_hash FROM users WHERE id = ?", user.id)
     assert kept.startswith("$argon2id$v=19$m=65536,t=3,p=4$")
     written = b"".join(path.read_bytes() for path in server.database.parent.iterdir())
+    written += content(server.database_url)
     assert user.email.encode() in written
     assert b"request_answered" in written
     assert b"unmistakable" not in written

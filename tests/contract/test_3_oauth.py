@@ -2,12 +2,12 @@
 
 import base64
 import json
-import sqlite3
 from typing import Any
 from urllib.parse import urlencode
 
 import pytest
 
+from databases import run_sql
 from support import Reply, RunningServer, SiteWorld, run_rollbook
 
 FORM = "application/x-www-form-urlencoded"
@@ -138,20 +138,16 @@ def test_an_access_token_is_no_refresh_token_nor_the_other_way_round(
 def test_expired_tokens_are_dead(server: RunningServer, site: SiteWorld) -> None:
     pair = assert_granted(ask(server, credentials(site)))
     assert works(server, pair["access_token"])
-    connection = sqlite3.connect(server.database)
-    with connection:
-        key = connection.execute("SELECT id FROM keys WHERE client_id = ?", (site.client_id,)).fetchone()
-        past = "2020-01-01T00:00:00.000Z"
-        connection.execute("UPDATE tokens SET access_expires_at = ? WHERE key_id = ?", (past, *key))
+    url, past = server.database_url, "2020-01-01T00:00:00.000Z"
+    ((key,),) = run_sql(url, "SELECT id FROM keys WHERE client_id = ?", site.client_id)
+    run_sql(url, "UPDATE tokens SET access_expires_at = ? WHERE key_id = ?", past, key)
     assert not works(server, pair["access_token"])
-    with connection:
-        connection.execute("UPDATE tokens SET refresh_expires_at = ? WHERE key_id = ?", (past, *key))
+    run_sql(url, "UPDATE tokens SET refresh_expires_at = ? WHERE key_id = ?", past, key)
     reply = ask(server, {"refresh_token": pair["refresh_token"]})
     assert (reply.status, reply.json) == WRONG_REFRESH
     assert_granted(ask(server, credentials(site)))
-    left = connection.execute("SELECT count(*) FROM tokens WHERE key_id = ?", key).fetchone()
-    connection.close()
-    assert left == (1,), "expired pairs are swept when a new one is made"
+    left = run_sql(url, "SELECT count(*) FROM tokens WHERE key_id = ?", key)
+    assert left == [(1,)], "expired pairs are swept when a new one is made"
 
 
 @pytest.mark.parametrize("which", ["access_token", "refresh_token"])

@@ -43,8 +43,8 @@ from contract.answers import (
     unknown_include,
     unknown_parameter,
 )
-from pysqlite3 import dbapi2 as driver
 
+from databases import writes_held
 from support import Reply, RunningServer, SiteWorld, contact_document
 
 TYPES = ["contacts", "contact_tags", "contact_notes", "custom_fields", "sites"]
@@ -519,12 +519,8 @@ def test_changes_are_unavailable_while_the_database_is_locked_and_change_nothing
         ("DELETE", note, None),
         ("POST", f"{contact}/relationships/tags", identifiers(made["contact_tags"])),
     ]
-    other = driver.connect(str(server.database), isolation_level=None)
-    other.execute("BEGIN IMMEDIATE")
-    with ThreadPoolExecutor(len(calls)) as pool:
+    with writes_held(server.database_url), ThreadPoolExecutor(len(calls)) as pool:
         replies = list(pool.map(lambda call: server.client(site.token).request(*call), calls))
-    other.execute("ROLLBACK")
-    other.close()
     unavailable = {"status": "503", "source": None, "title": "Service Unavailable",
                    "detail": "The service is temporarily unavailable"}  # fmt: skip
     for call, reply in zip(calls, replies, strict=True):

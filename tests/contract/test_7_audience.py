@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,10 @@ import pytest
 from contract.answers import change, delete, identifiers, key_for, new_contact, new_tag, patch
 from contract.finding import found
 
+from databases import beside, url_of
 from rollbook.register import checks, consent, days
 from rollbook.register.moments import now
 from rollbook.storage.database import open_database
-from rollbook.storage.sqlite import connect_with_driver
 from support import Client, SiteWorld, start_server
 
 DAY = 86_400
@@ -92,29 +93,27 @@ def write(site: SiteWorld, name: str, person: Person, tags: dict[str, str]) -> s
 
 
 def age(path: Path, people: dict[str, Person], ids: dict[str, str]) -> None:
-    """Move the moments of contacts and of their ledgers back, in the file of a server that is not running."""
-    connection = connect_with_driver(path)
-    for name, person in people.items():
-        contact, created = int(ids[name]), now(-person.age * DAY)
-        connection.execute("UPDATE contacts SET created_at = ? WHERE id = ?", [created, contact])
-        sql = "UPDATE contact_taggings SET contact_created_at = ? WHERE contact_id = ?"
-        connection.execute(sql, [created, contact])
-        events = connection.execute(
-            "SELECT id FROM consent_events WHERE contact_id = ? ORDER BY id", [contact]
-        )
-        for (event,), (ago, _) in zip(events.fetchall(), person.ledger, strict=True):
-            moved = [now(-ago * DAY), event]
-            connection.execute("UPDATE consent_events SET occurred_at = ? WHERE id = ?", moved)
-    moved_contacts = connection.execute("SELECT site_id, id FROM contacts").fetchall()
-    connection.close()
-    database = open_database(f"sqlite:///{path}")
-    with database.transaction() as transaction:
-        for site_id, contact in moved_contacts:
-            consent.follow(transaction, site_id, contact)
-        days.count_anew(transaction)
-    with database.snapshot() as snapshot:
-        assert checks.faults(snapshot) == []
-    database.close()
+    """Move the moments of contacts and of their ledgers back, in the database of a server that is not running."""
+    with beside(url_of(path)) as connection:
+        for name, person in people.items():
+            contact, created = int(ids[name]), now(-person.age * DAY)
+            connection.rows("UPDATE contacts SET created_at = ? WHERE id = ?", created, contact)
+            sql = "UPDATE contact_taggings SET contact_created_at = ? WHERE contact_id = ?"
+            connection.rows(sql, created, contact)
+            events = connection.column(
+                "SELECT id FROM consent_events WHERE contact_id = ? ORDER BY id", contact
+            )
+            for event, (ago, _) in zip(events, person.ledger, strict=True):
+                sql = "UPDATE consent_events SET occurred_at = ? WHERE id = ?"
+                connection.rows(sql, now(-ago * DAY), event)
+        moved = connection.rows("SELECT site_id, id FROM contacts")
+    with closing(open_database(url_of(path))) as database:
+        with database.transaction() as transaction:
+            for site_id, contact in moved:
+                consent.follow(transaction, site_id, contact)
+            days.count_anew(transaction)
+        with database.snapshot() as snapshot:
+            assert checks.faults(snapshot) == []
 
 
 @pytest.fixture(scope="module")
@@ -352,14 +351,13 @@ def test_a_mobile_number_that_is_stored_is_found_by_a_part(tmp_path: Path) -> No
     site = first.new_site()
     ids = [int(new_contact(site, f"{name}@x.test", name=name)["id"]) for name in ("one", "two")]
     assert first.stop() == 0
-    connection = connect_with_driver(path)
     # As a program before this one left them: stored, and not yet searched.
-    for contact, number in zip(ids, ("+351 555-01 x", "+49 30 555"), strict=True):
-        sql = "UPDATE contacts SET mobile_phone_number = ?, search_keys = NULL WHERE id = ?"
-        connection.execute(sql, [number, contact])
-        sql = "INSERT OR IGNORE INTO search_backlog (site_id, contact_id) VALUES (?, ?)"
-        connection.execute(sql, [int(site.id), contact])
-    connection.close()
+    with beside(url_of(path)) as connection:
+        for contact, number in zip(ids, ("+351 555-01 x", "+49 30 555"), strict=True):
+            sql = "UPDATE contacts SET mobile_phone_number = ?, search_keys = NULL WHERE id = ?"
+            connection.rows(sql, number, contact)
+            sql = "INSERT INTO search_backlog (site_id, contact_id) VALUES (?, ?) ON CONFLICT DO NOTHING"
+            connection.rows(sql, int(site.id), contact)
     running = start_server(path)
     client = running.client(site.token)
     for needle, expected in (

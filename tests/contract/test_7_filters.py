@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from databases import url_of
 from rollbook.jsonapi.query import read_query
 from rollbook.jsonapi.reading import Draft
 from rollbook.jsonapi.resource import Record
@@ -16,9 +17,8 @@ from rollbook.register import beginnings, contacts, sites
 from rollbook.register.callers import Caller
 from rollbook.register.catalogue import RESOURCES
 from rollbook.register.resource import PageAsked, page
-from rollbook.storage.database import Database
+from rollbook.storage.database import Database, open_database
 from rollbook.storage.migrate import bring_up_to_date
-from rollbook.storage.sqlite import SQLite
 from support import RunningServer, SiteWorld, run_rollbook
 
 
@@ -66,6 +66,10 @@ def people(site: SiteWorld) -> SiteWorld:
         ({"search": " "}, ["100% _under_", "INES Straße", "Inés Öka", "ab"]),
         ({"search": '"'}, []),
         ({"search": "a\0b"}, []),
+        ({"email": "a\0b@x.y"}, []),
+        ({"email_contains": "a\0b"}, []),
+        ({"name_contains": "\0"}, []),
+        ({"phone_number_contains": "\0"}, []),
         ({"subscribed": "true"}, ["100% _under_", "Inés Öka"]),
         ({"subscribed": "1"}, ["100% _under_", "Inés Öka"]),
         ({"subscribed": "false"}, ["INES Straße", "ab"]),
@@ -158,7 +162,7 @@ LONG = st.builds(lambda text, tail: text * 200 + tail, TEXTS, TEXTS)
 
 @pytest.fixture(scope="module")
 def register(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
-    database = Database(SQLite(tmp_path_factory.mktemp("register") / "rollbook.db"))
+    database = open_database(url_of(tmp_path_factory.mktemp("register") / "rollbook.db"))
     bring_up_to_date(database)
     with database.transaction() as transaction:
         beginnings.begin(transaction, owner_name="O", owner_email="o@x.test")

@@ -4,11 +4,11 @@ import http.client
 import json
 import random
 import signal
-import sqlite3
 import threading
 import time
 from pathlib import Path
 
+from databases import await_end_of_sessions, beside, on_postgresql, url_of
 from support import RunningServer, SiteWorld, run_rollbook, start_server
 
 KILLS = 20
@@ -68,27 +68,25 @@ def test_a_server_killed_twenty_times_amid_32_creators_keeps_what_it_answered(tm
         answered |= creators.answered
         assert_whole(database, site.id, answered)
     assert len(answered) > KILLS * 20
-    check = run_rollbook("db", "check", ROLLBOOK_DATABASE=f"sqlite:///{database}")
-    assert (check.returncode, check.stdout) == (0, f"sqlite:///{database} is whole.\n")
+    url = url_of(database)
+    check = run_rollbook("db", "check", ROLLBOOK_DATABASE=url)
+    assert (check.returncode, check.stdout) == (0, f"{url} is whole.\n")
     assert_served(database, answered)
 
 
 def assert_whole(database: Path, site_id: str, answered: dict[str, str]) -> None:
     """Assert that all answered contacts are there, and that each that is there is complete."""
-    connection = sqlite3.connect(database)
-    try:
-        rows = connection.execute(
+    await_end_of_sessions(url_of(database))
+    with beside(url_of(database)) as connection:
+        rows = connection.rows(
             "SELECT id, email, custom, (SELECT count(*) FROM consent_events e WHERE e.contact_id = c.id),"
             " (SELECT count(*) FROM audit_events a WHERE a.resource_id = c.id)"
             " FROM contacts c WHERE site_id = ?",
-            (int(site_id),),
-        ).fetchall()
-        noted = connection.execute(
-            "SELECT contacts FROM contact_counts WHERE site_id = ?", (int(site_id),)
-        ).fetchone()[0]
-        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-    finally:
-        connection.close()
+            int(site_id),
+        )
+        noted = connection.number("SELECT contacts FROM contact_counts WHERE site_id = ?", int(site_id))
+        if not on_postgresql():
+            assert connection.rows("PRAGMA integrity_check") == [("ok",)]
     found = {str(row[0]): row[1] for row in rows}
     assert answered.items() <= found.items()
     assert noted == len(found)

@@ -6,7 +6,6 @@ import json
 import random
 import shutil
 import signal
-import sqlite3
 import threading
 import time
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from databases import Beside, await_end_of_sessions, beside, content, on_postgresql, run_sql, url_of
 from rollbook.cli import main
 from rollbook.register import erasure
 from rollbook.register.callers import Caller
@@ -107,7 +107,13 @@ class World:
         return tag_id
 
     def leave(self, name: str) -> Path:
-        """Copy the files as the kill left them, for to look at: the server itself recovers the original."""
+        """Return the database as the kill left it, for to look at.
+
+        Of files it is a copy, for the next server shall recover the original.
+        """
+        if on_postgresql():
+            await_end_of_sessions(url_of(self.database))
+            return self.database
         folder = self.folder / name
         folder.mkdir()
         for suffix in ("", "-wal"):
@@ -133,18 +139,8 @@ def tagged(contact_id: str, *tag_ids: str) -> Json:
 
 
 def hashed(key: str) -> str:
-    """Return what the file has of an idempotency key."""
+    """Return what the database has of an idempotency key."""
     return hashlib.sha256(key.encode()).hexdigest()
-
-
-def column(file: sqlite3.Connection, sql: str, *values: Any) -> list[Any]:
-    """Return the first column of what a query finds."""
-    return [row[0] for row in file.execute(sql, values)]
-
-
-def number(file: sqlite3.Connection, sql: str, *values: Any) -> int:
-    """Return the number that a query finds."""
-    return int(column(file, sql, *values)[0])
 
 
 KEPT = "SELECT count(*) FROM kept_answers WHERE idempotency_key = ?"
@@ -152,6 +148,7 @@ NOTES = "SELECT body FROM contact_notes WHERE contact_id = ? ORDER BY body"
 EVENTS = "SELECT event FROM consent_events WHERE contact_id = ? ORDER BY occurred_at, id"
 TAGGINGS = "SELECT tag_id FROM contact_taggings WHERE contact_id = ? ORDER BY tag_id"
 AUDITED = "SELECT count(*) FROM audit_events WHERE resource_id = ? AND action = ?"
+UNSCRUBBED = "SELECT id FROM contact_tombstones WHERE scrubbed = 0"
 EMAILS = "SELECT email FROM contacts WHERE id = ?"
 
 
@@ -169,7 +166,7 @@ class Kind:
         """Make what the jobs of one turn need, and the jobs."""
         raise NotImplementedError
 
-    def is_done(self, file: sqlite3.Connection, job: Job) -> bool:
+    def is_done(self, file: Beside, job: Job) -> bool:
         """Say whether a file has all of a job; fail where it has a part."""
         raise NotImplementedError
 
@@ -183,12 +180,11 @@ class Kind:
             wait_until(lambda: sum(job.reply is not None for job in jobs) >= nth, 60)
             time.sleep(later)
             return
-        watcher = sqlite3.connect(f"file:{world.database}?mode=ro", uri=True, isolation_level=None)
         end = time.monotonic() + 60
-        while not number(watcher, KEPT, hashed(jobs[nth].key)):
-            assert time.monotonic() < end
-            time.sleep(0.0005)
-        watcher.close()
+        with beside(url_of(world.database)) as watcher:
+            while not watcher.number(KEPT, hashed(jobs[nth].key)):
+                assert time.monotonic() < end
+                time.sleep(0.0005)
 
     def after_kill(self, left: Path, jobs: list[Job]) -> None:
         """Look at the files that a kill left, before anybody opens them."""
@@ -236,17 +232,17 @@ class Patches(Kind):
             jobs.append(Job("PATCH", path, json.dumps(body).encode(), f"patch-{turn}-{at}", about))
         return jobs
 
-    def is_done(self, file: sqlite3.Connection, job: Job) -> bool:
+    def is_done(self, file: Beside, job: Job) -> bool:
         contact_id, old, new, one, two = job.about
-        (row,) = file.execute(
-            "SELECT name, email, custom, tag_ids, subscription FROM contacts WHERE id = ?", (contact_id,)
+        (row,) = file.rows(
+            "SELECT name, email, custom, tag_ids, subscription FROM contacts WHERE id = ?", int(contact_id)
         )
         found = (
             *row,
-            column(file, TAGGINGS, contact_id),
-            column(file, EVENTS, contact_id),
-            number(file, AUDITED, contact_id, "contacts.update"),
-            number(file, KEPT, hashed(job.key)),
+            file.column(TAGGINGS, contact_id),
+            file.column(EVENTS, contact_id),
+            file.number(AUDITED, contact_id, "contacts.update"),
+            file.number(KEPT, hashed(job.key)),
         )
         # One update before: that of its first tag.
         was, events = int(old["subscribed"]), ["subscribed"] * int(old["subscribed"])
@@ -284,19 +280,19 @@ class Merges(Kind):
             jobs.append(Job("POST", f"/v1/contacts/{kept}/merge", body, f"merge-{turn}-{at}", about))
         return jobs
 
-    def is_done(self, file: sqlite3.Connection, job: Job) -> bool:
+    def is_done(self, file: Beside, job: Job) -> bool:
         kept, gone, one, two = job.about
         found = [
-            file.execute(
-                "SELECT name, phone_number, subscription, tag_ids FROM contacts WHERE id = ?", (each,)
-            ).fetchall()
-            + [column(file, sql, each) for sql in (NOTES, EVENTS, TAGGINGS)]
-            + [number(file, AUDITED, each, "contacts.merge")]
+            file.rows(
+                "SELECT name, phone_number, subscription, tag_ids FROM contacts WHERE id = ?", int(each)
+            )
+            + [file.column(sql, each) for sql in (NOTES, EVENTS, TAGGINGS)]
+            + [file.number(AUDITED, each, "contacts.merge")]
             for each in (kept, gone)
         ]
-        found.append(column(file, "SELECT survivor_id FROM contact_tombstones WHERE id = ?", gone))
-        found.append([number(file, KEPT, hashed(job.key))])
-        name = column(file, "SELECT name FROM contacts WHERE id = ?", gone)
+        found.append(file.column("SELECT survivor_id FROM contact_tombstones WHERE id = ?", gone))
+        found.append([file.number(KEPT, hashed(job.key))])
+        name = file.column("SELECT name FROM contacts WHERE id = ?", gone)
         before = [
             [("Kept", None, 0, one), ["Of the one."], [], [int(one)], 0],
             [(*name, "555", 1, two), ["Of the other."], ["subscribed"], [int(two)], 0],
@@ -314,7 +310,7 @@ class Merges(Kind):
 
 
 class Erasures(Kind):
-    """Erasures, which rewrite the file after their commit."""
+    """Erasures, which have the database scrubbed after their commit."""
 
     kills = 5
     threads = 3
@@ -345,52 +341,43 @@ class Erasures(Kind):
         world.operate(operations)
         return jobs
 
-    def is_done(self, file: sqlite3.Connection, job: Job) -> bool:
+    def is_done(self, file: Beside, job: Job) -> bool:
         contact_id, create_key, marks = job.about
-        answers = "SELECT count(*) FROM kept_answers WHERE idempotency_key = ? AND instr(body, ?)"
+        answers = "SELECT count(*) FROM kept_answers WHERE idempotency_key = ? AND body LIKE ?"
         found = (
-            column(file, EMAILS, contact_id),
-            *(len(column(file, sql, contact_id)) for sql in (NOTES, EVENTS, TAGGINGS)),
-            number(file, answers, hashed(create_key), marks[0].decode()),
-            number(file, "SELECT count(*) FROM contact_tombstones WHERE id = ?", contact_id),
-            number(file, AUDITED, contact_id, "contacts.erase"),
-            number(file, KEPT, hashed(job.key)),
+            file.column(EMAILS, contact_id),
+            *(len(file.column(sql, contact_id)) for sql in (NOTES, EVENTS, TAGGINGS)),
+            file.number(answers, hashed(create_key), f"%{marks[0].decode()}%"),
+            file.number("SELECT count(*) FROM contact_tombstones WHERE id = ?", contact_id),
+            file.number(AUDITED, contact_id, "contacts.erase"),
+            file.number(KEPT, hashed(job.key)),
         )
         before = ([f"{marks[0].decode()}@example.test"], 1, 1, 1, 1, 0, 0, 0)
         return whole(found, before, ([], 0, 0, 0, 0, 1, 1, 1))
 
     def after_kill(self, left: Path, jobs: list[Job]) -> None:
-        # Of a contact that is gone while its bytes are there, the erasure was interrupted.
-        copy = left.with_name("copy")
-        copy.mkdir()
-        for file in left.parent.glob(left.name + "*"):
-            shutil.copy(file, copy)
-        for job in self._gone(copy / left.name, jobs):
+        # Of a contact that is gone while nobody has noted that its bytes are, the erasure was interrupted.
+        kept = content(url_of(left))
+        unfinished = run_sql(url_of(left), UNSCRUBBED)
+        for job in self._gone(left, jobs):
             if job.reply is not None:
-                assert not holds(left, job.about[2])
+                assert not any(mark in kept for mark in job.about[2])
+                assert (int(job.about[0]),) not in unfinished
             else:
-                self.interrupted += holds(left, job.about[2][:1])
+                self.interrupted += (int(job.about[0]),) in unfinished
 
     def after_start(self, world: World, jobs: list[Job]) -> None:
+        kept = content(url_of(world.database))
         for job in self._gone(world.database, jobs):
-            assert not holds(world.database, job.about[2]), f"{job.about[2]} is left in the files"
+            assert not any(mark in kept for mark in job.about[2]), f"{job.about[2]} is left in the database"
+        assert run_sql(url_of(world.database), UNSCRUBBED) == []
 
     def at_end(self) -> None:
-        assert self.interrupted, "no kill came between an erasure's commit and the rewriting of the file"
+        assert self.interrupted, "no kill came between an erasure's commit and the scrubbing of the database"
 
     def _gone(self, database: Path, jobs: list[Job]) -> list[Job]:
-        connection = sqlite3.connect(f"file:{database}?mode=ro", uri=True)
-        try:
-            return [job for job in jobs if not column(connection, EMAILS, job.about[0])]
-        finally:
-            connection.close()
-
-
-def holds(database: Path, marks: list[bytes]) -> bool:
-    """Say whether a database file or its write-ahead log holds any of these bytes."""
-    files = [database, database.with_name(database.name + "-wal")]
-    contents = [file.read_bytes() for file in files if file.exists()]
-    return any(mark in content for mark in marks for content in contents)
+        with beside(url_of(database)) as connection:
+            return [job for job in jobs if not connection.column(EMAILS, int(job.about[0]))]
 
 
 class Batches(Kind):
@@ -416,14 +403,13 @@ class Batches(Kind):
             jobs.append(Job("POST", "/v1/contacts/batch", body, f"batch-{turn}-{at}", f"{turn}.{at}."))
         return jobs
 
-    def is_done(self, file: sqlite3.Connection, job: Job) -> bool:
+    def is_done(self, file: Beside, job: Job) -> bool:
         found = []
         for half in ("new", "old"):
             like = f"{half}{job.about}%"
             found += [
-                number(file, "SELECT count(*) FROM contacts WHERE name = 'Batch' AND email LIKE ?", like),
-                number(
-                    file,
+                file.number("SELECT count(*) FROM contacts WHERE name = 'Batch' AND email LIKE ?", like),
+                file.number(
                     "SELECT count(*) FROM contacts c JOIN consent_events e ON e.contact_id = c.id"
                     " AND e.site_id = c.site_id WHERE c.email LIKE ?",
                     like,
@@ -433,7 +419,7 @@ class Batches(Kind):
             "SELECT count(*) FROM contacts c JOIN audit_events a ON a.resource_id = c.id"
             " AND a.site_id = c.site_id WHERE a.action = 'contacts.update' AND c.email LIKE ?"
         )
-        found += [number(file, updated, f"old{job.about}%"), number(file, KEPT, hashed(job.key))]
+        found += [file.number(updated, f"old{job.about}%"), file.number(KEPT, hashed(job.key))]
         return whole(found, [0] * 6, [500] * 5 + [1])
 
 
@@ -475,17 +461,17 @@ class Operations(Kind):
         body = json.dumps({"atomic:operations": operations}).encode()
         return Job("POST", "/v1/operations", body, f"operations-{prefix}", prefix)
 
-    def is_done(self, file: sqlite3.Connection, job: Job) -> bool:
+    def is_done(self, file: Beside, job: Job) -> bool:
         like = f"{job.about}%"
         of_contacts = "contacts c ON c.id = x.contact_id AND c.site_id = x.site_id WHERE c.email LIKE ?"
         found = [
-            number(file, "SELECT count(*) FROM contacts WHERE name = 'New' AND email LIKE ?", like),
-            number(file, "SELECT count(*) FROM contacts WHERE email LIKE ?", like),
-            number(file, "SELECT count(*) FROM contact_tags WHERE name LIKE ?", like),
-            number(file, "SELECT count(*) FROM contact_notes WHERE body = ?", job.about),
-            number(file, f"SELECT count(*) FROM contact_taggings x JOIN {of_contacts}", like),
-            number(file, f"SELECT count(*) FROM consent_events x JOIN {of_contacts}", like),
-            number(file, KEPT, hashed(job.key)),
+            file.number("SELECT count(*) FROM contacts WHERE name = 'New' AND email LIKE ?", like),
+            file.number("SELECT count(*) FROM contacts WHERE email LIKE ?", like),
+            file.number("SELECT count(*) FROM contact_tags WHERE name LIKE ?", like),
+            file.number("SELECT count(*) FROM contact_notes WHERE body = ?", job.about),
+            file.number(f"SELECT count(*) FROM contact_taggings x JOIN {of_contacts}", like),
+            file.number(f"SELECT count(*) FROM consent_events x JOIN {of_contacts}", like),
+            file.number(KEPT, hashed(job.key)),
         ]
         return whole(found, [0] * 7, [20] * 6 + [1])
 
@@ -522,28 +508,23 @@ def assert_whole(database: Path, kind: Kind, jobs: list[Job]) -> set[str]:
 
     Returns the keys of the jobs that it has.
     """
-    file = sqlite3.connect(database)
-    try:
+    with beside(url_of(database)) as file:
         done = {job.key for job in jobs if kind.is_done(file, job)}
         assert_ledger_agrees(file)
-    finally:
-        file.close()
     assert {job.key for job in jobs if job.reply is not None} <= done <= {job.key for job in jobs if job.sent}
     return done
 
 
-def assert_ledger_agrees(file: sqlite3.Connection) -> None:
+def assert_ledger_agrees(file: Beside) -> None:
     """Assert that `subscribed` of every contact is what the last event of its ledger says."""
     last = (
         "SELECT CASE event WHEN 'subscribed' THEN 1 ELSE 2 END FROM consent_events e"
         " WHERE e.site_id = c.site_id AND e.contact_id = c.id ORDER BY occurred_at DESC, e.id DESC LIMIT 1"
     )
-    differ = file.execute(
-        f"SELECT id, subscription FROM contacts c WHERE subscription != coalesce(({last}), 0)"
-    ).fetchall()
+    differ = file.rows(f"SELECT id, subscription FROM contacts c WHERE subscription != coalesce(({last}), 0)")
     assert differ == []
     orphans = "SELECT count(*) FROM consent_events WHERE contact_id NOT IN (SELECT id FROM contacts)"
-    assert number(file, orphans) == 0
+    assert file.number(orphans) == 0
 
 
 def assert_served_ledger_agrees(world: World) -> None:
@@ -580,7 +561,7 @@ def assert_retried(client: Client, jobs: list[Job], done: set[str]) -> None:
 
 def assert_checked(database: Path) -> None:
     """Assert that `rollbook db check` finds nothing wrong; without a process of its own, which takes longest."""
-    url = f"sqlite:///{database}"
+    url = url_of(database)
     done = CliRunner().invoke(main, ["db", "check"], env={"ROLLBOOK_DATABASE": url})
     assert (done.exit_code, done.output) == (0, f"{url} is whole.\n")
 
@@ -639,10 +620,13 @@ def test_the_end_of_one_erasure_is_not_taken_for_the_end_of_another(tmp_path: Pa
             erasure.finish_many(transaction, [unfinished])
     finally:
         database.close()
-    assert not holds(server.database, [b"zqwx0"])
-    assert holds(server.database, [b"zqwx1"])
+    url = server.database_url
+    assert b"zqwx0" not in content(url)
+    assert on_postgresql() or b"zqwx1" in content(url)
+    assert run_sql(url, UNSCRUBBED) == [(int(made[1]),)]
     server = start_server(tmp_path / "rollbook.db")
     try:
-        assert not holds(server.database, [b"zqwx1"])
+        assert b"zqwx1" not in content(url)
+        assert run_sql(url, UNSCRUBBED) == []
     finally:
         assert server.stop() == 0

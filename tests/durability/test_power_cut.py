@@ -16,6 +16,8 @@ from rollbook.storage.database import Database
 from rollbook.storage.migrate import bring_up_to_date
 from rollbook.storage.sqlite import SQLite
 
+pytestmark = pytest.mark.sqlite
+
 CREATES = 500
 SECTOR = 512
 # Few enough that the log is carried over several times within the test.

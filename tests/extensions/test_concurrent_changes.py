@@ -26,8 +26,9 @@ from contract.answers import (
     shown,
     tag_ids,
 )
-from extensions.writes import CHANGED_MEANWHILE, at_once, ledger, resource, total, writes_held
+from extensions.writes import CHANGED_MEANWHILE, at_once, ledger, resource, total
 
+from databases import writes_held
 from support import Client, Reply, RunningServer, SiteWorld
 
 STRONG_TAG = re.compile(r'"[\x21\x23-\x7e]+"')
@@ -332,7 +333,7 @@ def held_together(server: RunningServer, site: SiteWorld, *asks: Callable[[Clien
         replies[number] = ask(server.client(site.token))
 
     threads = [threading.Thread(target=work, args=each) for each in enumerate(asks)]
-    with writes_held(server):
+    with writes_held(server.database_url):
         for thread in threads:
             thread.start()
         for thread in threads:

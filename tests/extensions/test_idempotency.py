@@ -9,7 +9,6 @@ import socket
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -43,10 +42,9 @@ from extensions.writes import (
     ledger,
     resource,
     total,
-    writes_held,
 )
 
-from rollbook.storage.sqlite import connect_with_driver
+from databases import beside, writes_held
 from support import Client, Reply, RunningServer, SiteWorld, wait_until
 
 SEED = 20261124
@@ -189,7 +187,7 @@ def test_while_the_first_still_runs_a_second_is_told_so(server: RunningServer, s
         replies.append(server.client(site.token).post("/v1/contacts", sent, headers=keyed("slow")))
 
     threads = [threading.Thread(target=ask) for _ in range(2)]
-    with writes_held(server):
+    with writes_held(server.database_url):
         for thread in threads:
             thread.start()
         # Whichever came first waits for the writer; the other is answered at once.
@@ -205,7 +203,7 @@ def test_while_the_first_still_runs_a_second_is_told_so(server: RunningServer, s
 
 def test_who_hangs_up_and_asks_again_gets_one_effect(server: RunningServer, site: SiteWorld) -> None:
     sent = site.document(email="ines@example.test", subscribed=True)
-    with writes_held(server):
+    with writes_held(server.database_url):
         for _ in range(3):
             with socket.create_connection(("127.0.0.1", server.port), timeout=60) as impatient:
                 impatient.sendall(raw_create(server, site, "again", sent))
@@ -465,6 +463,7 @@ def test_an_erasure_sent_again_is_answered_as_done(site: SiteWorld) -> None:
     assert total(site.client) == 0
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize("key", ["erase", None])
 def test_an_erasure_that_a_reader_kept_from_its_end_is_ended_by_the_next_request(
     serve: Callable[..., RunningServer], key: str | None
@@ -478,18 +477,14 @@ def test_an_erasure_that_a_reader_kept_from_its_end_is_ended_by_the_next_request
         files = [server.database.with_name(server.database.name + suffix) for suffix in ("", "-wal")]
         return any(b"zqwx" in file.read_bytes() for file in files)
 
-    reader = connect_with_driver(server.database)
-    try:
-        reader.execute("BEGIN")
-        assert reader.execute("SELECT count(*) FROM contacts").fetchall() == [(1,)]
+    with beside(server.database_url) as reader:
+        reader.rows("BEGIN")
+        assert reader.number("SELECT count(*) FROM contacts") == 1
         headers = keyed(key) if key else {}
         # The log cannot be emptied while somebody reads in it, so this cannot be answered with 200.
         refused = site.client.post(path, headers=headers)
         assert (refused.status, refused.headers["retry-after"]) == (503, "1")
         assert bytes_are_left()
-    finally:
-        reader.execute("ROLLBACK")
-        reader.close()
     again = site.client.post(path, headers=headers)
     # Without a key the contact is just unknown by now.
     assert again.status == (200 if key else 404)
@@ -560,21 +555,19 @@ def test_the_answer_outlives_the_server(serve: Callable[..., RunningServer], how
     assert total(after) == 1
 
 
-def age_kept_answers(database: Path, ages: dict[str, timedelta]) -> None:
+def age_kept_answers(url: str, ages: dict[str, timedelta]) -> None:
     """Move the moments of kept answers back, by their idempotency keys, while no server runs."""
-    connection = connect_with_driver(database)
-    try:
+    with beside(url) as connection:
         for key, age in ages.items():
             moment = datetime.now(UTC) - age
             text = moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03}Z"
-            found = connection.execute(
+            found = connection.rows(
                 "UPDATE kept_answers SET created_at = ? WHERE idempotency_key = ?"
                 " AND created_at LIKE '____-__-__T__:__:__.___Z' RETURNING 1",
-                (text, hashlib.sha256(key.encode()).hexdigest()),
-            ).fetchall()
+                text,
+                hashlib.sha256(key.encode()).hexdigest(),
+            )
             assert len(found) == 1
-    finally:
-        connection.close()
 
 
 def test_the_answer_is_kept_for_24_hours_and_no_longer(serve: Callable[..., RunningServer]) -> None:
@@ -589,7 +582,7 @@ def test_the_answer_is_kept_for_24_hours_and_no_longer(serve: Callable[..., Runn
     first = {key: noted(site.client, key) for key in ("young", "old", "older")}
     assert server.stop() == 0
     day, minute = timedelta(hours=24), timedelta(minutes=1)
-    age_kept_answers(server.database, {"young": day - minute, "old": day + minute, "older": day + minute})
+    age_kept_answers(server.database_url, {"young": day - minute, "old": day + minute, "older": day + minute})
     after = serve(ROLLBOOK_PUBLIC_URL="https://crm.example.test").client(site.token)
     assert_repeated(first["young"], noted(after, "young"))
     anew = noted(after, "old")

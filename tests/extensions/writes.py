@@ -1,14 +1,12 @@
 """What the tests of writes share: their documents, their refusals, and many requests at one time."""
 
-import contextlib
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from contract.answers import Json, identifiers, listed
-from pysqlite3 import dbapi2 as driver
 
-from support import Client, Reply, RunningServer, SiteWorld
+from support import Client, Reply, SiteWorld
 
 RETRY_DIFFERS = {
     "status": "422",
@@ -85,15 +83,3 @@ def at_once(times: int, ask: Callable[[int], Reply]) -> list[Reply]:
         thread.join(60)
     assert len(replies) == times
     return [replies[number] for number in range(times)]
-
-
-@contextlib.contextmanager
-def writes_held(server: RunningServer) -> Iterator[None]:
-    """Keep the server from writing, as another process may that is in a transaction, until the block ends."""
-    other = driver.connect(str(server.database), isolation_level=None)
-    other.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-    finally:
-        other.execute("ROLLBACK")
-        other.close()

@@ -5,6 +5,8 @@ from jsonapi.worlds import API_URL
 
 from rollbook.jsonapi.errors import Problem, Refusal, Refused, error_document, error_object, refuse
 
+pytestmark = pytest.mark.sqlite
+
 POINTER = "/data/attributes/home_port"
 # Each refusal with a problem's name and words, and the status, title, detail and source that they make.
 EXPECTED = [

@@ -11,6 +11,8 @@ from jsonapi.worlds import API_URL, BOATS, SAILORS
 from rollbook.jsonapi.errors import Refusal, Refused
 from rollbook.jsonapi.query import Page, Query, fields_of, read_query
 
+pytestmark = pytest.mark.sqlite
+
 URL = f"{API_URL}/boats"
 
 

@@ -11,6 +11,8 @@ from jsonapi.worlds import BOATS
 from rollbook.jsonapi.errors import Problem, Refusal, Refused
 from rollbook.jsonapi.reading import Draft, read_id, read_new_resource, read_object
 
+pytestmark = pytest.mark.sqlite
+
 HARBOUR = {"harbour": {"data": {"type": "harbours", "id": "3"}}}
 
 

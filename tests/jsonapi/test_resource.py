@@ -5,6 +5,8 @@ from jsonapi.worlds import BOATS, SAILORS
 
 from rollbook.jsonapi.resource import Attribute, AttributeFamily
 
+pytestmark = pytest.mark.sqlite
+
 
 @pytest.mark.parametrize(
     ("name", "label"),

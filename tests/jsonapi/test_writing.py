@@ -14,6 +14,8 @@ from rollbook.jsonapi.query import read_query
 from rollbook.jsonapi.resource import Record, ResourceType
 from rollbook.jsonapi.writing import Collection
 
+pytestmark = pytest.mark.sqlite
+
 URL = f"{API_URL}/boats"
 
 

@@ -1,9 +1,10 @@
-"""A register on a real file for the tests of its rules, and the callers who ask it."""
+"""A register on a real database for the tests of its rules, and the callers who ask it."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from databases import run_sql, url_of
 from rollbook.jsonapi.errors import Refused
 from rollbook.jsonapi.query import read_query
 from rollbook.jsonapi.reading import read_new_resource
@@ -14,14 +15,13 @@ from rollbook.register.callers import PERMISSIONS, Caller
 from rollbook.register.catalogue import RESOURCES
 from rollbook.storage.database import Database, open_database
 from rollbook.storage.migrate import bring_up_to_date
-from rollbook.storage.sqlite import SQLite, connect_with_driver
 
 KEY = 77
 
 
 def open_register(path: Path) -> Database:
     """Open a new register with the sites 1, 2 and 3."""
-    database = open_database(f"sqlite:///{path}")
+    database = open_database(url_of(path))
     bring_up_to_date(database)
     with database.transaction() as transaction:
         for number in (1, 2, 3):
@@ -73,19 +73,6 @@ def page(
         return resource.page(snapshot, asked), snapshot.statements_run
 
 
-def path_of(database: Database) -> Path:
-    """Return the file of a register."""
-    assert isinstance(database.engine, SQLite)
-    return database.engine.path
-
-
 def ask(database: Database, sql: str, *values: Any) -> list[tuple[Any, ...]]:
-    """Run SQL on the file beside the register, on a connection of its own.
-
-    It must be the register's driver: closing the file by another library would end the locks of this one.
-    """
-    connection = connect_with_driver(path_of(database))
-    try:
-        return connection.execute(sql, values).fetchall()
-    finally:
-        connection.close()
+    """Run SQL beside the register, on a connection of its own."""
+    return run_sql(database.engine.name, sql, *values)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from rollbook.storage.sqlite import connect_with_driver
+from databases import beside, on_postgresql
 from support import Client, RunningServer, SiteWorld
 
 KINDS = ("own", "foreign", "unseen", "unknown")
@@ -16,6 +16,11 @@ UNKNOWN = {
     "contact_notes": "2303999999",
     "custom_fields": "2304999999",
     "sites": "2147999999",
+}
+# Every column of every table.
+COLUMNS = {
+    "sqlite": "SELECT t.name, c.name FROM sqlite_schema t, pragma_table_info(t.name) c WHERE t.type = 'table'",
+    "postgresql": "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = 'public'",
 }
 
 
@@ -94,18 +99,17 @@ class World:
 
 
 def rows_of(server: RunningServer, site_id: str) -> dict[str, list[Any]]:
-    """Return every row that the file holds of a site, by table."""
-    connection = connect_with_driver(server.database)
-    try:
-        tables = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
+    """Return every row that the database holds of a site, by table."""
+    with beside(server.database_url) as connection:
         found: dict[str, list[Any]] = {}
-        for (table,) in tables:
-            columns = [row[1] for row in connection.execute(f"PRAGMA table_info({table})").fetchall()]
-            key = "site_id" if "site_id" in columns else "id" if table == "sites" else None
+        columns: dict[str, list[str]] = {}
+        for table, column in connection.rows(COLUMNS["postgresql" if on_postgresql() else "sqlite"]):
+            columns.setdefault(table, []).append(column)
+        for table, names in columns.items():
+            key = "site_id" if "site_id" in names else "id" if table == "sites" else None
             if key is not None and table != "search_backlog":
-                listed = ", ".join(columns)
-                rows = connection.execute(f"SELECT {listed} FROM {table} WHERE {key} = ?", [int(site_id)])
-                found[table] = sorted(rows.fetchall(), key=repr)
+                rows = connection.rows(
+                    f"SELECT {', '.join(names)} FROM {table} WHERE {key} = ?", int(site_id)
+                )
+                found[table] = sorted(rows, key=repr)
         return found
-    finally:
-        connection.close()

@@ -127,7 +127,7 @@ async def _serve(
 ) -> None:
     database.start(settings.max_waiting, upkeep.index_some)
     sweeper = asyncio.create_task(sweep(server.server_state))
-    observe(ServerStarted(base_url, settings.database, time.perf_counter() - began))
+    observe(ServerStarted(base_url, database.engine.name, time.perf_counter() - began))
     try:
         await server.serve(sockets=[bound])
     finally:

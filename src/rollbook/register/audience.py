@@ -94,7 +94,9 @@ def _scopes(sites: Sites, letter: str = "") -> list[str]:
 
 
 def _search_values(value: str, sites: Sites) -> list[str] | None:
-    words = [(text.text_key(word), word.lower()) for word in dict.fromkeys(value.split())]
+    # Within JSON, U+0000 can be asked of no database alike.
+    asked = value.replace("\0", dialects.UNSTORABLE).split()
+    words = [(text.text_key(word), word.lower()) for word in dict.fromkeys(asked)]
     return [text.gram_query(_scopes(sites), *words), orjson.dumps(words).decode()] if words else None
 
 

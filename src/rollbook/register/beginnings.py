@@ -27,6 +27,8 @@ def begin(transaction: Transaction, *, owner_name: str, owner_email: str) -> Beg
 
     Returns None where there was a site already.
     """
+    # Several servers may begin at one moment.
+    transaction.lock_beginning()
     if users.owner(transaction) is None:
         users.create_owner(transaction, name=owner_name, email=owner_email)
     if transaction.rows(number_of_sites)[0][0]:

@@ -30,6 +30,9 @@ def _oldest_of_backlog(*columns: str) -> Statement:
 
 oldest_keys = _oldest_of_backlog("email", "name_key", "search_keys")
 oldest_texts = _oldest_of_backlog("name", "email", *Keys._fields, *LETTERS)
+sites_of_backlog = Statement(
+    select(backlog.c.site_id).order_by(backlog.c.site_id, backlog.c.contact_id).limit(bindparam("most"))
+)
 remove_from_backlog = Statement(
     delete(backlog).where(
         dialects.among(backlog.c.site_id, bindparam("site_ids")),
@@ -45,7 +48,11 @@ set_keys = Statement(
 
 def index_some(transaction: Transaction) -> int:
     """Index some contacts of the search backlog; return how many, 0 when it is empty."""
-    rows = transaction.rows(oldest_keys, {"most": CONTACTS_AT_ONCE})
+    most = {"most": CONTACTS_AT_ONCE}
+    owed = {row[0] for row in transaction.rows(sites_of_backlog, most)}
+    # Their texts must not change, nor they be erased, between reading them here and the commit.
+    transaction.lock_sites(owed)
+    rows = [row for row in transaction.rows(oldest_keys, most) if row[0] in owed]
     entries = [
         Entry(site_id, contact_id, _tokens(site_id, email, name_key, search_keys))
         for site_id, contact_id, email, name_key, search_keys in rows
@@ -62,15 +69,17 @@ def finish(database: Database) -> None:
     """Index all of the search backlog, and finish an interrupted erasure."""
     indexed = 1
     while indexed:
-        with database.transaction() as transaction:
-            _renew_keys(transaction)
-            indexed = index_some(transaction)
+        indexed = database.do(_renew_and_index)
     with database.snapshot() as snapshot:
         unfinished = erasure.unfinished(snapshot)
     if unfinished:
         database.scrub_now()
-        with database.transaction() as transaction:
-            erasure.finish_many(transaction, [unfinished])
+        database.do(lambda transaction: erasure.finish_many(transaction, [unfinished]))
+
+
+def _renew_and_index(transaction: Transaction) -> int:
+    _renew_keys(transaction)
+    return index_some(transaction)
 
 
 def _renew_keys(transaction: Transaction) -> None:

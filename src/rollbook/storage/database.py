@@ -97,7 +97,9 @@ class Database:
         self._ids.committed()
 
     def do(self, work: Callable[[Transaction], Out]) -> Out:
-        """Do work in a transaction and return its outcome, committed; again where that may help."""
+        """Do work in a transaction, committed before this returns; again where the database undid it for
+        reasons that may pass.
+        """
         with self._explaining():
             return self._committed(self._session(), work)
 
@@ -332,10 +334,10 @@ class Database:
         """
         pauses = iter(self.engine.pauses())
         done: list[Out] = []
-        again = False
+        attempts = 0
         while True:
             try:
-                if not session.begin(again):
+                if not session.begin(attempts > 0):
                     return done[-1]
                 transaction = Transaction(session, self.engine.dialect, self._ids)
                 done.append(work(transaction))
@@ -343,11 +345,11 @@ class Database:
                 break
             except Exception as error:
                 self._roll_back(session)
-                pause = next(pauses, None) if self.engine.may_pass(error) else None
+                pause = next(pauses, None) if self.engine.may_pass(error, attempts) else None
                 if pause is None:
                     raise
                 time.sleep(pause)
-                again = True
+                attempts += 1
         self._ids.committed()
         self._owed += transaction.owed
         return done[-1]
@@ -411,7 +413,7 @@ class Database:
                 session.commit()
             except Exception as error:
                 session.roll_back()
-                pause = next(pauses, None) if self.engine.may_pass(error) else None
+                pause = next(pauses, None) if self.engine.may_pass(error, 0) else None
                 if pause is not None:
                     time.sleep(pause)
                 elif questions:

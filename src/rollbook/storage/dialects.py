@@ -3,6 +3,7 @@
 A construct says what is meant, and how each database writes it; SQLAlchemy compiles it where it stands.
 """
 
+import secrets
 from typing import Any
 
 from sqlalchemy import (
@@ -29,6 +30,10 @@ WHOLE = BigInteger().with_variant(Integer(), "sqlite")
 
 # Compared and sorted as bytes, whatever language the database speaks; SQLite does nothing else.
 TEXT = Text().with_variant(Text(collation="C"), "postgresql")
+
+# In questions it stands for U+0000, which PostgreSQL cannot be sent. No stored text holds that one, nor this
+# one, which nobody can guess.
+UNSTORABLE = "\ufffd" + secrets.token_hex(16)
 
 # Options of every table: SQLite would otherwise store any value in any column.
 STRICT: dict[str, Any] = {"sqlite_strict": True}

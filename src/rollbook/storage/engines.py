@@ -36,6 +36,9 @@ class Session(Protocol):
     def lock_site(self, site_id: int) -> None:
         """Keep other writers from a site until the end, but for what only adds contacts."""
 
+    def lock_beginning(self) -> None:
+        """Keep others who call this waiting until the end."""
+
     def rows(self, sql: str, parameters: Sequence[Any] = ...) -> list[Row]:
         """Run a statement and return its rows."""
 
@@ -55,14 +58,19 @@ class Session(Protocol):
 class Engine(Protocol):
     """One database.
 
-    `readers` is how many threads read it, and `most_reads_together` how many of their jobs share a state.
-    `is_near` says that a look-up costs less than a change of threads, `serves_many` that several servers
-    may serve it at once.
+    `remedy` is what to do with a damaged one. `readers` is how many threads read it, and
+    `most_reads_together` how many of their jobs share a state. `is_near` says that a look-up costs less
+    than a change of threads, `serves_many` that several servers may serve it at once.
     """
 
     @property
     def dialect(self) -> Dialect: ...
 
+    @property
+    def name(self) -> str:
+        """The database as messages and logs name it: by its URL, without a password."""
+
+    remedy: str
     readers: int
     most_reads_together: int
     is_near: bool
@@ -83,8 +91,10 @@ class Engine(Protocol):
     def pauses(self) -> Iterable[float]:
         """Return how long to wait, in seconds, before each further attempt at a transaction."""
 
-    def may_pass(self, error: Exception) -> bool:
-        """Say whether a transaction that ended in this error may succeed when it is done again."""
+    def may_pass(self, error: Exception, attempts: int) -> bool:
+        """Say whether a transaction that ended in this error, so many attempts before it, may succeed when
+        it is done again.
+        """
 
     def explained(self, error: Exception) -> Exception:
         """Return what an error of the driver means: Unavailable where it may pass, else itself."""

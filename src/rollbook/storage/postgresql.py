@@ -15,6 +15,7 @@ from psycopg_pool import ConnectionPool, PoolTimeout
 from sqlalchemy import Dialect
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
+from rollbook.storage.dialects import UNSTORABLE
 from rollbook.storage.engines import Session
 from rollbook.storage.faults import StorageError, Unavailable
 from rollbook.storage.search_index import Question
@@ -49,6 +50,15 @@ FORGET_WRITERS = "DELETE FROM writers WHERE wrote_at < CURRENT_TIMESTAMP - INTER
 # What only adds contacts locks the row less than this, by its foreign key.
 LOCK_SITE = "SELECT id FROM sites WHERE id = $1 FOR NO KEY UPDATE"
 
+# Locks, or the database's own proof of serializability, keep those apart who read before they write; an
+# isolation between the two would let a transaction wait for a lock and go by what was before it.
+RAISE_ISOLATION = (
+    "SELECT set_config('default_transaction_isolation', 'serializable', false) "
+    "WHERE current_setting('default_transaction_isolation') = 'repeatable read'"
+)
+
+LOCK_BEGINNING = "SELECT kind FROM id_leases WHERE kind = 'sites' FOR UPDATE"
+
 # Tables where deleted people may have left bytes.
 SCRUBBED = (
     "contacts, contact_search, search_backlog, contact_taggings, contact_notes, consent_events, kept_answers"
@@ -58,13 +68,16 @@ SCRUBBED = (
 PASSING_CLASSES = ("08", "53", "57", "40")
 PASSING_CODES = frozenset({"55P03", "25006", "58030"})
 # Two transactions wanted the same: the one that lost sees the other's rows when it is done again.
+# What collides again and again does so with itself, and nobody should wait for it.
 COLLISIONS = (errors.UniqueViolation, errors.ForeignKeyViolation)
+MOST_COLLISIONS = 3
 
 
 class PostgreSQL:
     """One PostgreSQL database: makes its sessions from a pool, and knows what its errors mean."""
 
     dialect = POSTGRESQL
+    remedy = "Stop the servers, keep a dump of the database, and restore a backup."
     readers = READERS
     most_reads_together = 32
     is_near = False
@@ -76,12 +89,15 @@ class PostgreSQL:
 
     @property
     def name(self) -> str:
-        """The database as messages name it: without a password."""
+        """The database as messages and logs name it: user, host, port and name alone."""
         try:
             parts = psycopg.conninfo.conninfo_to_dict(self._url)
         except psycopg.Error:
-            return "that ROLLBOOK_DATABASE names"
-        return f"{parts.get('dbname', '')} on {parts.get('host', 'this machine')}"
+            # Whatever stands in it may be the password.
+            return "postgresql://..."
+        user, host, port, name = (str(parts.get(each, "")) for each in ("user", "host", "port", "dbname"))
+        at = host.replace("/", "%2F") + (f":{port}" if port else "")
+        return f"postgresql://{user}{'@' if user else ''}{at}/{name}"
 
     def prepare(self) -> None:
         """Open the pool; raise StorageError where the database cannot be reached."""
@@ -139,9 +155,11 @@ class PostgreSQL:
             yield pause * random.uniform(0.5, 1.0)  # noqa: S311 - not a secret
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
-    def may_pass(self, error: Exception) -> bool:
-        """Say whether a transaction that ended in this error may succeed when it is done again."""
-        return isinstance(error, COLLISIONS) or _passes(error)
+    def may_pass(self, error: Exception, attempts: int) -> bool:
+        """Say whether a transaction that ended in this error, so many attempts before it, may succeed when
+        it is done again.
+        """
+        return _passes(error) or (isinstance(error, COLLISIONS) and attempts < MOST_COLLISIONS)
 
     def explained(self, error: Exception) -> Exception:
         """Return what an error of the driver means: Unavailable where it may pass, else itself."""
@@ -208,6 +226,8 @@ class PostgreSQLSession:
         if not again:
             self._writes += 1
         self._begin("BEGIN")
+        if self._writes == 1:
+            self._execute(FORGET_WRITERS)
         noted = self._execute(NOTE_WRITE, (self._id, self._writes))
         if again and not noted.fetchall():
             self.roll_back()
@@ -224,6 +244,10 @@ class PostgreSQLSession:
     def lock_site(self, site_id: int) -> None:
         """Keep other writers from a site until the end, but for what only adds contacts."""
         self._execute(LOCK_SITE, (site_id,)).fetchall()
+
+    def lock_beginning(self) -> None:
+        """Keep others who call this waiting until the end."""
+        self._execute(LOCK_BEGINNING).fetchall()
 
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
         """Run a statement and return its rows; outside of a transaction it is one by itself."""
@@ -272,7 +296,11 @@ class PostgreSQLSession:
     def _execute(self, sql: str, parameters: Sequence[Any] = ()) -> "psycopg.Cursor[Row]":
         if self._connection is None:
             raise RuntimeError("no transaction is open")
-        return self._connection.execute(sql.encode(), parameters)
+        try:
+            return self._connection.execute(sql.encode(), parameters)
+        except psycopg.DataError:
+            # A text with U+0000 is found to be none before anything is sent. None is stored, so none is found.
+            return self._connection.execute(sql.encode(), list(map(_sendable, parameters)))
 
     def _leave_pipeline(self) -> None:
         pipeline, self._pipeline = self._pipeline, None
@@ -293,6 +321,11 @@ class QuestionDumper(StrDumperUnknown):
         return super().dump(obj.for_postgresql() if isinstance(obj, Question) else obj)
 
 
+def _sendable(value: Any) -> Any:
+    """Return a value with what stands for U+0000, which no stored text holds."""
+    return value.replace("\0", UNSTORABLE) if isinstance(value, str) else value
+
+
 CONNECTION: dict[str, Any] = {
     "autocommit": True,
     "cursor_factory": psycopg.RawCursor,
@@ -309,6 +342,7 @@ def _configure(connection: "psycopg.Connection[Row]") -> None:
     # Whole numbers are sent as one type whatever their size: a statement is prepared for the types it gets.
     connection.adapters.register_dumper(int, Int8Dumper)
     connection.adapters.register_dumper(Question, QuestionDumper)
+    connection.execute(RAISE_ISOLATION.encode())
     connection.execute(f"SET lock_timeout = {LOCK_MILLISECONDS}".encode())
     connection.execute(f"SET statement_timeout = {STATEMENT_MILLISECONDS}".encode())
 

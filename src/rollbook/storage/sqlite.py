@@ -62,6 +62,7 @@ class SQLite:
     """
 
     dialect = SQLITE
+    remedy = "Stop the server, keep a copy of the file and its -wal, and restore a backup."
     readers = 2
     most_reads_together = 8
     is_near = True
@@ -75,6 +76,11 @@ class SQLite:
         self._synchronous = synchronous
         self._lock: int | None = None
         self._watches: list[CommitWatch] = []
+
+    @property
+    def name(self) -> str:
+        """The URL of the file."""
+        return f"sqlite:///{self.path}"
 
     def prepare(self) -> None:
         """Make the file where there is none, readable by its owner alone; it holds personal data."""
@@ -178,7 +184,7 @@ class SQLite:
         """Return no pause: SQLite waits for a lock by itself, and loses no connection."""
         return ()
 
-    def may_pass(self, error: Exception) -> bool:
+    def may_pass(self, error: Exception, attempts: int) -> bool:
         """Say no: see `pauses`."""
         return False
 
@@ -222,8 +228,7 @@ class SQLite:
             return Unavailable(f"The database {self.path} cannot be used now ({error}).")
         if isinstance(code, int) and code & 0xFF in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
             return StorageError(
-                f"{self.path} is not a SQLite database, or is damaged ({error}). Stop the server, keep a "
-                "copy of the file and its -wal, and restore a backup."
+                f"{self.path} is not a SQLite database, or is damaged ({error}). {self.remedy}"
             )
         return error
 
@@ -260,6 +265,9 @@ class SQLiteSession:
         self.connection.execute("BEGIN")
 
     def lock_site(self, site_id: int) -> None:
+        """Do nothing: there is one writer."""
+
+    def lock_beginning(self) -> None:
         """Do nothing: there is one writer."""
 
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:

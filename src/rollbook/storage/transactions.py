@@ -87,6 +87,10 @@ class Transaction(Snapshot):
             self._locked.add(site_id)
             self._session.lock_site(site_id)
 
+    def lock_beginning(self) -> None:
+        """Have nobody else decide, until the end, whether the register is empty."""
+        self._session.lock_beginning()
+
     def insert(self, statement: InsertRows, rows: Sequence[Sequence[Any]]) -> list[Row]:
         """Insert rows with as few statements as their number allows; return what these return."""
         returned: list[Row] = []

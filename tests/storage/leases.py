@@ -1,0 +1,43 @@
+"""What the tests of storage do with a database: leases of ids, which no rule is about."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from sqlalchemy import bindparam, insert, select
+
+from rollbook.storage import tables
+from rollbook.storage.database import Database
+from rollbook.storage.statements import InsertRows, Statement
+from rollbook.storage.transactions import Snapshot, Transaction
+
+add_lease = InsertRows(insert(tables.id_leases), ["kind", "next_id"])
+leases = Statement(
+    select(tables.id_leases.c.kind, tables.id_leases.c.next_id).order_by(tables.id_leases.c.kind)
+)
+lease = Statement(select(tables.id_leases.c.next_id).where(tables.id_leases.c.kind == bindparam("kind")))
+
+
+def served(database: Database, work: Callable[[], Coroutine[Any, Any, Any]], max_waiting: int = 100) -> Any:
+    """Run a coroutine with the database's threads started."""
+
+    async def main() -> Any:
+        database.start(max_waiting)
+        try:
+            return await work()
+        finally:
+            await database.stop()
+
+    return asyncio.run(main())
+
+
+def add_kinds(transaction: Transaction, kinds: list[str]) -> list[str | Exception]:
+    """Add a lease for each kind; one named `refused` is refused, one named `breaks` breaks the transaction."""
+    transaction.insert(add_lease, [(kind, 1) for kind in kinds if kind not in ("refused", "breaks")])
+    if "breaks" in kinds:
+        raise ValueError("broken")
+    return [ValueError(kind) if kind == "refused" else kind for kind in kinds]
+
+
+def kinds_of(snapshot: Snapshot, beginning: str) -> list[str]:
+    return [row[0] for row in snapshot.rows(leases) if row[0].startswith(beginning)]

@@ -1,0 +1,389 @@
+"""Proves the promises of storage on PostgreSQL: its schema, and several servers on one database."""
+
+import random
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from register.house import caller, create, new, stored
+from sqlalchemy import create_engine
+from sqlalchemy.pool import NullPool
+
+from databases import beside, empty_url_of, run_sql, url_of
+from rollbook.jsonapi.reading import Draft
+from rollbook.register import contacts, erasure, sites, upkeep
+from rollbook.register.resource import Found
+from rollbook.storage import search_index, tables
+from rollbook.storage.database import Database, open_database
+from support import Client, Reply, RunningServer, SiteWorld, run_rollbook, start_server, wait_until
+
+pytestmark = pytest.mark.postgresql
+
+Serve = Callable[..., RunningServer]
+SEED = 20261127
+SERIALIZABLE = "?options=-c%20default_transaction_isolation%3Dserializable"
+REPEATABLE_READ = "?options=-c%20default_transaction_isolation%3Drepeatable%5C%20read"
+
+# The tables that the engine keeps beside the register's.
+OWN_TABLES = (
+    "CREATE TABLE remembered_changes (id bigint PRIMARY KEY, number bigint NOT NULL)",
+    'CREATE TABLE writers (id text COLLATE "C" PRIMARY KEY, last_write bigint NOT NULL,'
+    " wrote_at timestamp with time zone NOT NULL)",
+)
+CATALOGUE = (
+    "SELECT table_name, column_name, ordinal_position, data_type, collation_name, is_nullable, column_default"
+    " FROM information_schema.columns WHERE table_schema = 'public'",
+    "SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint"
+    " WHERE connamespace = 'public'::regnamespace",
+    "SELECT tablename, indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'",
+)
+
+
+def catalogue(url: str) -> list[list[tuple[Any, ...]]]:
+    """Return what the database says of its tables, constraints and indexes."""
+    others = ("alembic_version", "migrating")
+    with beside(url) as connection:
+        return [sorted(row for row in connection.rows(sql) if row[0] not in others) for sql in CATALOGUE]
+
+
+def test_the_schema_is_the_sum_of_its_migrations(database: Database, tmp_path: Path) -> None:
+    declared = empty_url_of(tmp_path / "declared.db")
+    alchemy = create_engine(
+        "postgresql+psycopg://", creator=lambda: psycopg.connect(declared), poolclass=NullPool
+    )
+    tables.metadata.create_all(alchemy)
+    for statement in (*search_index.CREATE["postgresql"], *OWN_TABLES):
+        run_sql(declared, statement)
+    for migrated, made in zip(catalogue(database.engine.name), catalogue(declared), strict=True):
+        assert migrated == made
+    kinds = {row[3:5] for row in catalogue(declared)[0] if row[0] != "contact_search" and row[3] == "text"}
+    assert kinds == {("text", "C")}, "texts are compared as bytes"
+
+
+def test_a_writer_that_has_not_written_for_a_week_is_forgotten(database: Database) -> None:
+    url = database.engine.name
+    insert = "INSERT INTO writers (id, last_write, wrote_at) VALUES (?, 1, CURRENT_TIMESTAMP - CAST(? AS interval))"
+    for name, ago in (("old", "8 days"), ("young", "6 days")):
+        run_sql(url, insert, name, ago)
+    with database.transaction() as transaction:
+        transaction.new_ids("contacts", 1)
+    names = {row[0] for row in run_sql(url, "SELECT id FROM writers")}
+    assert "old" not in names
+    assert "young" in names
+    assert len(names) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [("", "read committed"), (SERIALIZABLE, "serializable"), (REPEATABLE_READ, "serializable")],
+)
+def test_an_isolation_that_proves_nothing_by_itself_is_raised(
+    tmp_path: Path, options: str, expected: str
+) -> None:
+    database = open_database(url_of(tmp_path / "rollbook.db") + options)
+    try:
+        with database.transaction() as transaction:
+            found = transaction._session.rows("SELECT current_setting('transaction_isolation')")
+    finally:
+        database.close()
+    assert found == [(expected,)]
+
+
+@pytest.fixture
+def other(database: Database) -> Iterator[Database]:
+    """The same database, as another process has it."""
+    opened = open_database(database.engine.name)
+    yield opened
+    opened.close()
+
+
+def until_done_or_waiting(url: str, thread: threading.Thread) -> None:
+    """Wait until a thread has ended, or waits in the database for a lock."""
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    with beside(url) as connection:
+        wait_until(lambda: not thread.is_alive() or connection.number(waiting) > 0, 10)
+
+
+def new_contact(database: Database, **attributes: Any) -> int:
+    with database.transaction() as transaction:
+        sites.create(transaction, title=None, subdomain=None, site_id=1)
+    (answer,) = create(database, new(1, **attributes))
+    return stored(answer).id
+
+
+def tokens_of(database: Database, contact_id: int) -> str:
+    rows = run_sql(
+        database.engine.name, "SELECT grams::text FROM contact_search WHERE contact_id = ?", contact_id
+    )
+    return "".join(row[0] for row in rows)
+
+
+def test_a_contact_that_changes_while_another_server_indexes_it_is_found_by_what_it_is(
+    database: Database, other: Database
+) -> None:
+    contact_id = new_contact(database, name="Before", email="a@x.test")
+    found = Found(caller(1), 1, contact_id)
+    change = contacts.prepare_change(found, Draft({}, {"name": "Afterwards"}, None, ()))
+    thread = threading.Thread(target=lambda: other.do(lambda each: contacts.change_many(each, [change])))
+    with database.transaction() as transaction:
+        assert upkeep.index_some(transaction) == 1
+        thread.start()
+        until_done_or_waiting(database.engine.name, thread)
+    thread.join(30)
+    upkeep.finish(database)
+    tokens = tokens_of(database, contact_id)
+    assert "aft" in tokens
+    assert "bef" not in tokens
+
+
+def test_nothing_of_one_who_is_erased_while_another_server_indexes_them_stays(
+    database: Database, other: Database
+) -> None:
+    contact_id = new_contact(database, name="Before", email="a@x.test")
+    found = Found(caller(1), 1, contact_id)
+    thread = threading.Thread(target=lambda: other.do(lambda each: erasure.erase_many(each, [found])))
+    with database.transaction() as transaction:
+        assert upkeep.index_some(transaction) == 1
+        thread.start()
+        until_done_or_waiting(database.engine.name, thread)
+    thread.join(30)
+    assert tokens_of(database, contact_id) == ""
+    assert run_sql(database.engine.name, "SELECT id FROM contacts") == []
+
+
+def in_threads(works: list[Callable[[], None]]) -> None:
+    """Do works at the same time, let go together; raise what one of them raises."""
+    raised: list[BaseException] = []
+    gate = threading.Barrier(len(works))
+
+    def guarded(work: Callable[[], None]) -> None:
+        gate.wait(60)
+        try:
+            work()
+        except BaseException as error:  # told below
+            raised.append(error)
+
+    threads = [threading.Thread(target=guarded, args=(work,)) for work in works]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(300)
+    if raised:
+        raise raised[0]
+
+
+def test_servers_that_begin_at_one_moment_make_one_owner_one_site_and_one_key(tmp_path: Path) -> None:
+    path = tmp_path / "rollbook.db"
+    url = empty_url_of(path)
+    started: list[RunningServer] = []
+    in_threads([lambda: started.append(start_server(path)) for _ in range(3)])
+    try:
+        assert sum("client_secret" in each.greeting for each in started) == 1
+        for table in ("users", "sites", "keys"):
+            assert run_sql(url, f"SELECT count(*) FROM {table}") == [(1,)]
+    finally:
+        assert [each.stop() for each in started] == [0, 0, 0]
+
+
+class Servers:
+    """Several servers on one database, and a site in it with a client of each server."""
+
+    def __init__(self, serve: Serve, number: int, options: str = "") -> None:
+        self.first = serve()
+        environment = {"ROLLBOOK_DATABASE": self.first.database_url + options}
+        if options:
+            self.first.stop()
+        self.every = [serve(**environment) for _ in range(number)]
+        self.site: SiteWorld = self.every[0].new_site()
+
+    def clients(self) -> list[Client]:
+        """Return a client of each server, for one thread."""
+        return [each.client(self.site.token) for each in self.every]
+
+    def assert_whole(self) -> None:
+        """Assert that the counts, the ledger and the search index agree with the contacts."""
+        url = self.first.database_url
+        done = run_rollbook("db", "check", ROLLBOOK_DATABASE=url)
+        assert (done.returncode, done.stdout) == (0, f"{url} is whole.\n"), done
+
+
+def test_what_ends_access_on_one_server_ends_it_on_all_at_the_next_request(serve: Serve) -> None:
+    servers = Servers(serve, 2)
+    here, there = servers.clients()
+
+    def statuses() -> list[int]:
+        return [each.get("/v1/contacts").status for each in (here, there)]
+
+    for _ in range(3):
+        assert statuses() == [200, 200]
+    url = servers.first.database_url
+    assert here.post("/v1/oauth/revoke", {"token": here.token}).status == 200
+    assert statuses() == [401, 401]
+    for how in ("rotate", "delete"):
+        new_site = servers.every[1].new_site()
+        here.token = there.token = new_site.token
+        for _ in range(3):
+            assert statuses() == [200, 200]
+        assert run_rollbook("keys", how, new_site.client_id, ROLLBOOK_DATABASE=url).returncode == 0
+        assert statuses() == [401, 401]
+
+
+def test_a_custom_field_of_one_server_is_known_to_all_at_the_next_request(serve: Serve) -> None:
+    servers = Servers(serve, 2)
+    here, there = servers.clients()
+    path = f"/v1/contacts/{servers.site.create(email='a@x.test').json['data']['id']}"
+    before = [each.get(path).json["data"]["attributes"] for each in (here, there)]
+    site = {"site": {"data": {"type": "sites", "id": servers.site.id}}}
+    field = {"type": "custom_fields", "attributes": {"title": "Shoe size"}, "relationships": site}
+    for _ in range(4):
+        assert here.post("/v1/custom_fields", {"data": field}).status == 201
+    after = [each.get(path).json["data"]["attributes"] for each in (here, there)]
+    assert before[0] == before[1] != after[0] == after[1]
+
+
+@pytest.mark.parametrize("options", ["", SERIALIZABLE], ids=["read committed", "serializable"])
+def test_of_creates_of_one_email_on_three_servers_one_wins(serve: Serve, options: str) -> None:
+    servers = Servers(serve, 3, options)
+    for number in range(10):
+        answers: list[Reply] = []
+        sent = servers.site.document(email=f"round{number}@x.test", subscribed=True)
+
+        def ask(client: Client, sent: Any = sent, answers: list[Reply] = answers) -> None:
+            answers.append(client.post("/v1/contacts", sent))
+
+        clients = [each for _ in range(8) for each in servers.clients()]
+        in_threads([lambda client=client: ask(client) for client in clients])  # type: ignore[misc]
+        assert Counter(each.status for each in answers) == {201: 1, 422: len(clients) - 1}
+        (made,) = [each.json["data"]["id"] for each in answers if each.status == 201]
+        existing = [each.json["errors"][0]["meta"]["existing_id"] for each in answers if each.status == 422]
+        assert set(existing) == {made}
+    servers.assert_whole()
+
+
+FIELDS = ("address_line_1", "address_city", "phone_number", "custom_1", "name", "address_zip")
+
+
+@pytest.mark.parametrize("options", ["", SERIALIZABLE], ids=["read committed", "serializable"])
+def test_changes_of_different_attributes_on_two_servers_lose_nothing(serve: Serve, options: str) -> None:
+    servers = Servers(serve, 2, options)
+    path = f"/v1/contacts/{servers.site.create(email='a@x.test').json['data']['id']}"
+    last = 12
+
+    def work(at: int) -> None:
+        client = servers.clients()[at % 2]
+        for number in range(1, last + 1):
+            attributes: dict[str, Any] = {FIELDS[at]: f"{number}"}
+            if at == 0:
+                attributes["subscribed"] = number % 2 == 1
+            reply = client.request("PATCH", path, {"data": {"attributes": attributes}})
+            assert reply.status == 200, reply
+            assert reply.json["data"]["attributes"][FIELDS[at]] == f"{number}"
+
+    in_threads([lambda at=at: work(at) for at in range(len(FIELDS))])  # type: ignore[misc]
+    url = servers.first.database_url
+    columns = ", ".join(each for each in FIELDS if each != "custom_1")
+    (found,) = run_sql(url, f"SELECT {columns}, custom FROM contacts")
+    assert found == (*[str(last)] * 5, f'{{"custom_1":"{last}"}}')
+    events = run_sql(url, "SELECT event FROM consent_events ORDER BY occurred_at, id")
+    assert events == [("subscribed",), ("unsubscribed",)] * (last // 2)
+    servers.assert_whole()
+
+
+@pytest.mark.parametrize("options", ["", SERIALIZABLE], ids=["read committed", "serializable"])
+def test_merges_erasures_tags_and_changes_race_without_a_failure(serve: Serve, options: str) -> None:
+    print(f"seed: {SEED}")
+    servers = Servers(serve, 3, options)
+    site = {"site": {"data": {"type": "sites", "id": servers.site.id}}}
+    people = [f"{at}@x.test" for at in range(12)]
+    ids = [servers.site.create(email=each, subscribed=True).json["data"]["id"] for each in people]
+    tags = []
+    for name in ("One", "Two", "Three"):
+        made = {"type": "contact_tags", "attributes": {"name": name}, "relationships": site}
+        tags.append(servers.site.client.post("/v1/contact_tags", {"data": made}).json["data"]["id"])
+    statuses: Counter[int] = Counter()
+
+    def act(client: Client, chance: random.Random) -> Reply:
+        one, two = chance.sample(ids, 2)
+        some = {
+            "data": [
+                {"type": "contact_tags", "id": each} for each in chance.sample(tags, chance.randint(1, 3))
+            ]
+        }
+        about = {"contact": {"data": {"type": "contacts", "id": one}}}
+        note = {"type": "contact_notes", "attributes": {"body": "Noted."}, "relationships": about}
+        subscribed = {"data": {"attributes": {"subscribed": chance.random() < 0.5}}}
+        kind = chance.randrange(20)
+        if kind == 0:
+            return client.post(f"/v1/contacts/{one}/merge", {"data": {"type": "contacts", "id": two}})
+        if kind == 1:
+            return client.post(f"/v1/contacts/{one}/erase")
+        if kind == 2:
+            return client.request("DELETE", f"/v1/contacts/{one}")
+        if kind < 6:
+            return client.post("/v1/contact_notes", {"data": note})
+        if kind < 12:
+            method = chance.choice(["POST", "PATCH", "DELETE"])
+            return client.request(method, f"/v1/contacts/{one}/relationships/tags", some)
+        if kind < 16:
+            return client.request("PATCH", f"/v1/contacts/{one}", subscribed)
+        new = servers.site.document(email=chance.choice(people), subscribed=chance.random() < 0.5)
+        reply = client.post("/v1/contacts", new)
+        if reply.status == 201:
+            ids[chance.randrange(len(ids))] = reply.json["data"]["id"]
+        return reply
+
+    def work(at: int) -> None:
+        client = servers.clients()[at % 3]
+        chance = random.Random(f"{SEED} {at}")
+        for _ in range(40):
+            statuses[act(client, chance).status] += 1
+
+    in_threads([lambda at=at: work(at) for at in range(6)])  # type: ignore[misc]
+    assert {each for each in statuses if each >= 500} == set(), statuses
+    assert statuses[200] > 0
+    assert statuses[201] > 0
+    servers.assert_whole()
+
+
+def test_connections_that_the_database_ends_are_made_anew_and_nobody_notices(serve: Serve) -> None:
+    server = serve()
+    site = server.new_site()
+    end = (
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid != pg_backend_pid()"
+    )
+    for number in range(5):
+        assert run_sql(server.database_url, end)
+        assert site.create(email=f"{number}@x.test").status == 201
+        assert run_sql(server.database_url, end)
+        assert site.client.get("/v1/contacts").json["meta"]["total"] == number + 1
+
+
+def test_the_password_of_the_database_is_told_to_nobody(serve: Serve) -> None:
+    plain = url_of(serve().database)
+    url = plain.replace("rollbook@", "rollbook:open-sesame@")
+    assert url != plain
+    server = serve(ROLLBOOK_DATABASE=url, ROLLBOOK_LOG_LEVEL="debug")
+    site = server.new_site()
+    run_sql(plain, "DROP TABLE audit_events")
+    assert site.create(email="a@x.test").status == 500
+    server.stop()
+    written = server.log.read_text() + server.greeting
+    assert plain in written
+    for command in (["db", "upgrade"], ["db", "check"], ["sites", "list"], ["keys", "list"]):
+        done = run_rollbook(*command, ROLLBOOK_DATABASE=url)
+        written += done.stdout + done.stderr
+    assert "sesame" not in written
+
+
+def test_one_who_may_only_read_is_told_so(database: Database) -> None:
+    url = database.engine.name
+    options = "?options=-c%20default_transaction_read_only%3Don"
+    refused = run_rollbook("sites", "create", ROLLBOOK_DATABASE=url + options)
+    assert refused.returncode == 1
+    assert "cannot be used now" in refused.stderr
+    assert "Traceback" not in refused.stderr
