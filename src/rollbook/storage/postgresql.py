@@ -299,7 +299,7 @@ class PostgreSQLSession:
         try:
             return self._connection.execute(sql.encode(), parameters)
         except psycopg.DataError:
-            # A text with U+0000 is found to be none before anything is sent. None is stored, so none is found.
+            # A text with U+0000, which is found out before anything is sent; no stored text holds it.
             return self._connection.execute(sql.encode(), list(map(_sendable, parameters)))
 
     def _leave_pipeline(self) -> None:
