@@ -66,7 +66,7 @@ def serve(settings: Settings) -> None:
     from rollbook.api.server import PortError, bind, serve  # noqa: PLC0415
 
     observers = [logger(settings.log_level, settings.log_format)]
-    database = open_database(settings.database)
+    database = _opened(settings)
     try:
         bound = bind(settings.host, settings.port)
         database.engine.prepare()
@@ -94,7 +94,7 @@ def db() -> None:
 @click.pass_obj
 def upgrade_database(settings: Settings) -> None:
     """Create the database, or migrate its schema to this program's; `serve` does so by itself."""
-    with contextlib.closing(open_database(settings.database)) as database:
+    with contextlib.closing(_opened(settings)) as database:
         before = database.revision()
         bring_up_to_date(database)
         upkeep.finish(database)
@@ -274,10 +274,14 @@ def describe(base_url: str) -> dict[str, Any]:
     return describe_api(base_url)
 
 
+def _opened(settings: Settings) -> Database:
+    return open_database(settings.database, prepares=settings.prepared_statements == "on")
+
+
 @contextlib.contextmanager
 def _register(settings: Settings) -> Iterator[Database]:
     """Open the database of the settings, with its schema up to date."""
-    with contextlib.closing(open_database(settings.database)) as database:
+    with contextlib.closing(_opened(settings)) as database:
         bring_up_to_date(database)
         yield database
 
