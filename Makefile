@@ -40,6 +40,18 @@ test: $(VENV)/dev.done ## Install if need be, then run the whole suite on SQLite
 	@$(BIN)/pytest -n $(JOBS) --dist worksteal --database postgresql $(TESTS) || \
 		{ code=$$?; test $$code -eq 5 && echo "None of these tests is about PostgreSQL." || exit $$code; }
 
+# What a contacts server is for: made, listed, found, changed, tagged, noted, merged, erased, many at once.
+SHARDED := $(addprefix tests/contract/test_, 1_create_contact.py 5_1_sites.py 5_2_contacts.py \
+	5_3_contact_tags.py 5_4_contact_notes.py 5_5_custom_fields.py 7_filters.py) \
+	$(addprefix tests/extensions/test_, batch.py consent.py cursors.py erase.py merge_and_export.py \
+	operations.py upsert.py) tests/storage/test_shards.py
+
+.PHONY: test-shards
+test-shards: $(VENV)/dev.done ## Run the main tests on PostgreSQL's tables in parts, then strictly isolated and through pgbouncer
+	@$(BIN)/pytest -n $(JOBS) --dist worksteal --database postgresql --partitioned $(SHARDED)
+	@$(BIN)/pytest -n $(JOBS) --dist worksteal --database postgresql --partitioned --serializable \
+		$(if $(shell PATH="$$PATH:/usr/sbin" command -v pgbouncer),--pooler) $(SHARDED)
+
 .PHONY: coverage
 coverage: $(VENV)/dev.done ## Run the suite and report line and branch coverage of src
 	@rm -f .coverage .coverage.*

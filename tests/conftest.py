@@ -9,7 +9,8 @@ import pytest
 from contract.witnesses import CLAIMS, Exchange, name_of, shown_by, unseen_in
 
 import statement_log
-from databases import POSTGRESQL, PostgreSQLServer, forget, on_postgresql
+from databases import POOLER, POSTGRESQL, PostgreSQLServer, forget, on_postgresql
+from pooler import MISSING, PROGRAM, Pooler
 from support import LISTENERS, RunningServer, SiteWorld, start_server
 
 # What each test that ran, in any of its cases, was seen proving.
@@ -27,6 +28,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="sqlite",
         help="the kind of database; for postgresql a server is started, and what needs none is left out",
     )
+    parser.addoption("--partitioned", action="store_true", help="on postgresql: tables in parts, by the site")
+    parser.addoption("--serializable", action="store_true", help="on postgresql: the strictest isolation")
+    parser.addoption("--pooler", action="store_true", help="on postgresql: through pgbouncer, by transaction")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -34,10 +38,22 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "sqlite: about files of SQLite, or without any database")
     config.addinivalue_line("markers", "postgresql: about PostgreSQL alone")
     if config.getoption("--database") == "postgresql" and not on_postgresql():
-        server = config.stash[STARTED] = PostgreSQLServer(*statement_log.SETTINGS)
-        config.add_cleanup(server.remove)
-        server.make_template()
-        os.environ[POSTGRESQL] = server.url
+        _start_postgresql(config)
+
+
+def _start_postgresql(config: pytest.Config) -> None:
+    isolation = "serializable" if config.getoption("--serializable") else "read committed"
+    server = PostgreSQLServer(*statement_log.SETTINGS, f"default_transaction_isolation={isolation}")
+    config.stash[STARTED] = server
+    config.add_cleanup(server.remove)
+    server.make_template(config.getoption("--partitioned"))
+    os.environ[POSTGRESQL] = server.url
+    if config.getoption("--pooler"):
+        if PROGRAM is None:
+            pytest.exit(MISSING, returncode=pytest.ExitCode.USAGE_ERROR)
+        pooler = Pooler(server.url)
+        config.add_cleanup(pooler.remove)
+        os.environ |= {POOLER: pooler.url, "ROLLBOOK_PREPARED_STATEMENTS": "off"}
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -17,11 +17,14 @@ from typing import Any
 import psycopg
 from pysqlite3 import dbapi2 as sqlite
 
+from partitions import made_by_migrations
 from rollbook.storage.database import open_database
 from rollbook.storage.migrate import bring_up_to_date
 
 # Where the tests run on PostgreSQL: the URL of its maintenance database, for all workers.
 POSTGRESQL = "ROLLBOOK_TEST_POSTGRESQL"
+# Where they reach it through a pooler: the URL of the same database through that.
+POOLER = "ROLLBOOK_TEST_POOLER"
 TEMPLATE = "rollbook_template"
 STARTUP_SECONDS = 60
 NOBODY = 65534
@@ -72,7 +75,7 @@ def _name(path: Path) -> str:
 
 
 def _url(name: str) -> str:
-    return os.environ[POSTGRESQL].replace("/postgres", f"/{name}")
+    return os.environ.get(POOLER, os.environ[POSTGRESQL]).replace("/postgres", f"/{name}")
 
 
 def _made(path: Path, template: str) -> str:
@@ -189,9 +192,7 @@ class PostgreSQLServer:
             if not _is_open_to_all(self._programs):
                 shutil.copytree(self._programs.parent, self.folder / "programs")
                 self._programs = self.folder / "programs" / "bin"
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self.url = f"postgresql://rollbook@127.0.0.1:{self.port}/postgres"
         self._options = options
         self._run("initdb", "-U", "rollbook", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
@@ -229,17 +230,27 @@ class PostgreSQLServer:
         self.stop(signal.SIGQUIT)
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def make_template(self) -> None:
+    def make_template(self, partitioned: bool = False) -> None:
         """Make the database with the schema that the others are copies of."""
         with psycopg.connect(self.url, autocommit=True) as connection:
             connection.execute(f"CREATE DATABASE {TEMPLATE}".encode())
-        with contextlib.closing(open_database(self.url.replace("/postgres", f"/{TEMPLATE}"))) as database:
+        making = made_by_migrations() if partitioned else contextlib.nullcontext()
+        url = self.url.replace("/postgres", f"/{TEMPLATE}")
+        with making, contextlib.closing(open_database(url)) as database:
             bring_up_to_date(database)
 
     def _run(self, program: str, *arguments: str) -> None:
         command: list[str | Path] = [self._programs / program, "-D", self.folder / "data", *arguments]
         done = subprocess.run(command, capture_output=True, text=True, check=False, **self._as)
         assert done.returncode == 0, done.stderr
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 def _programs() -> Path:

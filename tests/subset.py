@@ -33,7 +33,7 @@ OF_NO_SITE = {each.name for each in tables.metadata.sorted_tables} - OF_SITES | 
 }
 QUERIES = ("SelectStmt", "InsertStmt", "UpdateStmt", "DeleteStmt")
 # VACUUM and CHECKPOINT follow an erasure; DEALLOCATE is the driver's, for the statements that it prepares.
-ORDERS = ("VacuumStmt", "CheckPointStmt", "DeallocateStmt")
+ORDERS = ("VacuumStmt", "CheckPointStmt", "DeallocateStmt", "VariableShowStmt")
 TRANSACTIONS = tuple(f"TRANS_STMT_{each}" for each in ("BEGIN", "START", "COMMIT", "ROLLBACK"))
 # What a session may set for good: limits, which a session without them would do without.
 SETTINGS = ("lock_timeout", "statement_timeout")

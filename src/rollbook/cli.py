@@ -73,7 +73,7 @@ def serve(settings: Settings, workers: int) -> None:
     # The server's libraries are half of the program; no other command should wait for them.
     from rollbook.api.server import PortError, bind, serve  # noqa: PLC0415
 
-    database = open_database(settings.database)
+    database = _opened(settings)
     if workers > 1 and not database.engine.serves_many:
         raise click.ClickException(
             "One file has one server process. For more, move to PostgreSQL: set ROLLBOOK_DATABASE to "
@@ -113,7 +113,7 @@ def _serve_together(settings: Settings, workers: int, observe: Observe) -> None:
         own = replace(settings, rate_limit=share, metrics_port=metrics_port)
         bound = bind(own.host, own.port, shared=True)
         observers = [observe, *_metrics(own, own.port)]
-        serve(own, open_database(own.database), bound, all_of(observers), describe, BEGAN)
+        serve(own, _opened(own), bound, all_of(observers), describe, BEGAN)
 
     try:
         Crew(workers, work, observe).run()
@@ -130,7 +130,7 @@ def db() -> None:
 @click.pass_obj
 def upgrade_database(settings: Settings) -> None:
     """Create the database, or migrate its schema to this program's; `serve` does so by itself."""
-    with contextlib.closing(open_database(settings.database)) as database:
+    with contextlib.closing(_opened(settings)) as database:
         before = database.revision()
         bring_up_to_date(database)
         upkeep.finish(database)
@@ -312,10 +312,14 @@ def describe(base_url: str) -> dict[str, Any]:
     return describe_api(base_url)
 
 
+def _opened(settings: Settings) -> Database:
+    return open_database(settings.database, prepares=settings.prepared_statements == "on")
+
+
 @contextlib.contextmanager
 def _register(settings: Settings) -> Iterator[Database]:
     """Open the database of the settings, with its schema up to date."""
-    with contextlib.closing(open_database(settings.database)) as database:
+    with contextlib.closing(_opened(settings)) as database:
         bring_up_to_date(database)
         yield database
 

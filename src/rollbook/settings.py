@@ -85,6 +85,12 @@ class Settings:
     database: str = _setting(
         "ROLLBOOK_DATABASE", "sqlite:///rollbook.db", _text, "where the register is kept: sqlite:///<path>"
     )
+    prepared_statements: str = _setting(
+        "ROLLBOOK_PREPARED_STATEMENTS",
+        "on",
+        _choice("on", "off"),
+        "off keeps nothing in a session of PostgreSQL, for poolers of transactions such as pgbouncer",
+    )
     host: str = _setting("HOST", "127.0.0.1", _text, "the address to listen on")
     port: int = _setting("PORT", 8000, _number(0, 65535), "the port to listen on; 0 takes a free one")
     public_url: str = _setting(

@@ -24,11 +24,12 @@ In = TypeVar("In")
 Out = TypeVar("Out")
 
 
-def open_database(url: str) -> "Database":
+def open_database(url: str, *, prepares: bool = True) -> "Database":
     """Return the database that a URL names; raise StorageError for a URL that names none.
 
     `sqlite:///rollbook.db` is a file relative to the working directory, `sqlite:////srv/rollbook.db` an
-    absolute one; `postgresql://user:password@host/name` is what libpq makes of it.
+    absolute one; `postgresql://user:password@host/name` is what libpq makes of it. `prepares` says whether
+    statements may be prepared on a server's sessions, which a pooler of transactions may exchange.
     """
     scheme, _, path = url.partition(":///")
     # Each engine's libraries are loaded where it is used, and nowhere else.
@@ -39,7 +40,7 @@ def open_database(url: str) -> "Database":
     if url.startswith(("postgresql://", "postgres://")):
         from rollbook.storage.postgresql import PostgreSQL  # noqa: PLC0415
 
-        return Database(PostgreSQL(url))
+        return Database(PostgreSQL(url, prepares=prepares))
     raise StorageError(
         f"The database URL, which begins with {scheme.partition(':')[0]!r}, is not understood. Set "
         "ROLLBOOK_DATABASE to sqlite:///<path>, for example sqlite:///rollbook.db, or to "

@@ -27,8 +27,8 @@ POSTGRESQL: Dialect = PGDialect_psycopg(paramstyle="numeric_dollar")  # type: ig
 READERS = 2
 # A free connection or a new one is there within these seconds, or the database counts as away.
 LONGEST_CONNECT_SECONDS = 5
-LOCK_MILLISECONDS = 5_000
-STATEMENT_MILLISECONDS = 60_000
+# In milliseconds.
+LIMITS = (("lock_timeout", 5_000), ("statement_timeout", 60_000))
 # How long a transaction is tried again: from one pause to the next up to twice as long, with jitter, so that
 # those who met once do not meet again.
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, PATIENCE_SECONDS = 0.01, 0.8, 6.0
@@ -74,7 +74,11 @@ MOST_COLLISIONS = 3
 
 
 class PostgreSQL:
-    """One PostgreSQL database: makes its sessions from a pool, and knows what its errors mean."""
+    """One PostgreSQL database: makes its sessions from a pool, and knows what its errors mean.
+
+    `prepares` says that a connection is one session of the database's as long as it lasts. Behind a pooler
+    that gives each transaction another one, nothing can be kept in a session, neither statements nor limits.
+    """
 
     dialect = POSTGRESQL
     remedy = "Stop the servers, keep a dump of the database, and restore a backup."
@@ -83,8 +87,11 @@ class PostgreSQL:
     is_near = False
     serves_many = True
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, prepares: bool = True) -> None:
         self._url = url
+        self._options = CONNECTION if prepares else CONNECTION | {"prepare_threshold": None}
+        self._configure = _limited if prepares else _adapted
+        self._limits = () if prepares else LIMITS
         self._pool: ConnectionPool[psycopg.Connection[Row]] | None = None
 
     @property
@@ -114,8 +121,8 @@ class PostgreSQL:
             ) from None
         self._pool = ConnectionPool(
             self._url,
-            kwargs=CONNECTION,
-            configure=_configure,
+            kwargs=self._options,
+            configure=self._configure,
             min_size=1,
             max_size=READERS + 4,
             timeout=LONGEST_CONNECT_SECONDS,
@@ -126,8 +133,8 @@ class PostgreSQL:
 
     def connect(self) -> "psycopg.Connection[Row]":
         """Return a connection outside of the pool."""
-        connection = psycopg.connect(self._url, **CONNECTION)
-        _configure(connection)
+        connection = psycopg.connect(self._url, **self._options)
+        self._configure(connection)
         return connection
 
     def lock_for_server(self) -> None:
@@ -135,11 +142,11 @@ class PostgreSQL:
 
     def open_writer(self) -> "PostgreSQLSession":
         """Return a session that may write."""
-        return PostgreSQLSession(self._opened())
+        return PostgreSQLSession(self._opened(), self._limits)
 
     def open_reader(self) -> "PostgreSQLSession":
         """Return a session for reading."""
-        return PostgreSQLSession(self._opened())
+        return PostgreSQLSession(self._opened(), self._limits)
 
     def _opened(self) -> "ConnectionPool[psycopg.Connection[Row]]":
         if self._pool is None:
@@ -191,7 +198,7 @@ class PostgreSQL:
         # Alembic takes as long to load as the server to start, and is needed once for each new schema.
         from rollbook.storage import migrations  # noqa: PLC0415
 
-        migrations.upgrade_postgresql(lambda: psycopg.connect(self._url))
+        migrations.upgrade_postgresql(lambda: psycopg.connect(self._url, prepare_threshold=None))
 
     def close(self) -> None:
         """Close the pool."""
@@ -204,12 +211,15 @@ class PostgreSQLSession:
     """A thread's way to the database: a connection of the pool for each transaction.
 
     A transaction is a pipeline: what returns nothing is sent with what comes next, so that the first and the
-    last statements cost no turn of their own.
+    last statements cost no turn of their own. `limits` are set in each.
     """
 
-    def __init__(self, pool: "ConnectionPool[psycopg.Connection[Row]]") -> None:
+    def __init__(
+        self, pool: "ConnectionPool[psycopg.Connection[Row]]", limits: Sequence[tuple[str, int]] = ()
+    ) -> None:
         self.is_current = False
         self._pool = pool
+        self._limits = [f"SET LOCAL {name} = {value}" for name, value in limits]
         self._connection: psycopg.Connection[Row] | None = None
         self._pipeline: Any = None
         # Unique among the writers of all servers; see `begin`.
@@ -292,6 +302,8 @@ class PostgreSQLSession:
         self._pipeline = self._connection.pipeline()
         self._pipeline.__enter__()
         self._execute(sql)
+        for limit in self._limits:
+            self._execute(limit)
 
     def _execute(self, sql: str, parameters: Sequence[Any] = ()) -> "psycopg.Cursor[Row]":
         if self._connection is None:
@@ -338,13 +350,17 @@ CONNECTION: dict[str, Any] = {
 }
 
 
-def _configure(connection: "psycopg.Connection[Row]") -> None:
+def _adapted(connection: "psycopg.Connection[Row]") -> None:
     # Whole numbers are sent as one type whatever their size: a statement is prepared for the types it gets.
     connection.adapters.register_dumper(int, Int8Dumper)
     connection.adapters.register_dumper(Question, QuestionDumper)
+
+
+def _limited(connection: "psycopg.Connection[Row]") -> None:
+    _adapted(connection)
     connection.execute(RAISE_ISOLATION.encode())
-    connection.execute(f"SET lock_timeout = {LOCK_MILLISECONDS}".encode())
-    connection.execute(f"SET statement_timeout = {STATEMENT_MILLISECONDS}".encode())
+    for name, value in LIMITS:
+        connection.execute(f"SET {name} = {value}".encode())
 
 
 def _passes(error: Exception) -> bool:
