@@ -19,6 +19,7 @@ MOST_WRITES_TOGETHER = 64
 MOST_REMEMBERED = 10_000
 # A search looks at each contact that its index does not have yet, about a microsecond for each.
 MOST_OWED = 1_024
+READY_SECONDS = 2
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -251,8 +252,13 @@ class Database:
                 session.commit()
 
     async def ready(self) -> None:
-        """Raise StorageError unless the database answers and its schema is the program's."""
-        found = await self.glance(lambda snapshot, _none: self.engine.revision(snapshot._session), None)
+        """Raise StorageError unless the database answers soon, and its schema is the program's."""
+        asked = self.glance(lambda snapshot, _none: self.engine.revision(snapshot._session), None)
+        try:
+            # Whoever asks wants to know how it is now, not how it will be.
+            found = await asyncio.wait_for(asked, READY_SECONDS)
+        except TimeoutError:
+            raise Unavailable(f"The database did not answer within {READY_SECONDS} seconds.") from None
         if found != REVISIONS[-1]:
             raise SchemaMismatch(f"The schema is {found}, but this program needs {REVISIONS[-1]}.")
 
@@ -345,7 +351,8 @@ class Database:
     ) -> Sequence[Outcome]:
         """Do the jobs on one snapshot, which begins after each of them was asked for.
 
-        One that raises ends it, for its transaction may be broken; the rest go on with a new one.
+        One that raises ends it, for its transaction may be broken; the rest go on with a new one. Where the
+        database is away, it is away for all of them.
         """
         pauses = iter(self.engine.pauses())
         outcomes: list[Outcome] = []
@@ -360,11 +367,14 @@ class Database:
                 session.commit()
             except Exception as error:
                 session.roll_back()
-                pause = next(pauses, None) if self.engine.may_pass(error) else None
+                may_pass = self.engine.may_pass(error)
+                pause = next(pauses, None) if may_pass else None
                 if pause is not None:
                     time.sleep(pause)
-                elif len(outcomes) < len(jobs):
-                    outcomes.append(self.engine.explained(error))  # raised where it is awaited
+                    continue
+                # Raised where it is awaited.
+                sharers = len(jobs) - len(outcomes) if may_pass else min(1, len(jobs) - len(outcomes))
+                outcomes += [self.engine.explained(error)] * sharers
         return outcomes
 
     def _roll_back(self, session: Session) -> None:

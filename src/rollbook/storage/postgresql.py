@@ -24,8 +24,10 @@ from rollbook.storage.statements import Row
 POSTGRESQL: Dialect = PGDialect_psycopg(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
 
 READERS = 2
-# A free connection or a new one is there within these seconds, or the database counts as away.
 LONGEST_CONNECT_SECONDS = 5
+# A free connection or a new one is there within these seconds, or it is time to see whether patience is at
+# its end; a connection that is being made goes on meanwhile.
+LONGEST_WAIT_SECONDS = 2
 LOCK_MILLISECONDS = 5_000
 STATEMENT_MILLISECONDS = 60_000
 # How long a transaction is tried again: from one pause to the next up to twice as long, with jitter, so that
@@ -101,7 +103,7 @@ class PostgreSQL:
             configure=_configure,
             min_size=1,
             max_size=READERS + 4,
-            timeout=LONGEST_CONNECT_SECONDS,
+            timeout=LONGEST_WAIT_SECONDS,
             reconnect_timeout=LONGEST_CONNECT_SECONDS,
             name="rollbook",
             open=True,
@@ -132,11 +134,8 @@ class PostgreSQL:
         return self._pool
 
     def pauses(self) -> Iterator[float]:
-        """Return how long to wait before each further attempt, until patience ends."""
-        pause, end = FIRST_PAUSE_SECONDS, time.monotonic() + PATIENCE_SECONDS
-        while time.monotonic() < end:
-            yield pause * random.uniform(0.5, 1.0)  # noqa: S311 - not a secret
-            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+        """Return how long to wait before each further attempt, until patience, which begins now, ends."""
+        return _pauses(time.monotonic() + PATIENCE_SECONDS)
 
     def may_pass(self, error: Exception) -> bool:
         """Say whether a transaction that ended in this error may succeed when it is done again."""
@@ -194,8 +193,9 @@ class PostgreSQLSession:
         self._connection: psycopg.Connection[Row] | None = None
         self._pipeline: Any = None
         # Unique among the writers of all servers; see `begin`.
-        self._id = secrets.token_hex(16)
+        self.writer_id = secrets.token_hex(16)
         self._writes = 0
+        self._noted: psycopg.Cursor[Row] | None = None
         self._known_changes = -1
 
     def begin(self, again: bool = False) -> bool:
@@ -207,11 +207,16 @@ class PostgreSQLSession:
         if not again:
             self._writes += 1
         self._begin("BEGIN")
-        noted = self._execute(NOTE_WRITE, (self._id, self._writes))
-        if again and not noted.fetchall():
+        self._noted = self._execute(NOTE_WRITE, (self.writer_id, self._writes))
+        if again and not self._is_noted():
             self.roll_back()
             return False
         return True
+
+    def _is_noted(self) -> bool:
+        """Say whether the transaction, if it writes, is the first to leave its number."""
+        noted, self._noted = self._noted, None
+        return noted is None or bool(noted.fetchall())
 
     def begin_reading(self) -> None:
         """Begin to read one consistent state."""
@@ -242,6 +247,9 @@ class PostgreSQLSession:
         """
         if not REMEMBERED.isdisjoint(changed):
             self._execute(NOTE_CHANGE)
+        if not self._is_noted():
+            # It was so long on its way that another attempt overtook it.
+            raise errors.TransactionRollback("another attempt at the same work was committed")
         ended = self._execute("COMMIT")
         self._leave_pipeline()
         if ended.statusmessage != "COMMIT":
@@ -249,13 +257,16 @@ class PostgreSQLSession:
         self._give_back()
 
     def roll_back(self) -> None:
-        """Undo what was written; a broken connection is not given back whole."""
+        """Undo what was written; a connection that is of no more use is given up."""
+        self._noted = None
         if self._connection is None:
             return
         with suppress(Exception):
             self._leave_pipeline()
         with suppress(Exception):
             self._connection.rollback()
+        if _cannot_write(self._connection):
+            self._connection.close()
         self._give_back()
 
     def close(self) -> None:
@@ -310,6 +321,23 @@ def _configure(connection: "psycopg.Connection[Row]") -> None:
     connection.adapters.register_dumper(Question, QuestionDumper)
     connection.execute(f"SET lock_timeout = {LOCK_MILLISECONDS}".encode())
     connection.execute(f"SET statement_timeout = {STATEMENT_MILLISECONDS}".encode())
+
+
+def _cannot_write(connection: "psycopg.Connection[Row]") -> bool:
+    """Say whether a connection is one for reading, and will stay that when the database can write again.
+
+    PostgreSQL 14 and later tell both; a connection keeps the first as it was when it began, and leads to a
+    server that has become another's copy by the second.
+    """
+    status = connection.info.parameter_status
+    return "on" in (status("default_transaction_read_only"), status("in_hot_standby"))
+
+
+def _pauses(end: float) -> Iterator[float]:
+    pause = FIRST_PAUSE_SECONDS
+    while time.monotonic() < end:
+        yield pause * random.uniform(0.5, 1.0)  # noqa: S311 - not a secret
+        pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
 
 def _passes(error: Exception) -> bool:
