@@ -103,7 +103,9 @@ class Creators:
 class World:
     """Servers on one database behind a proxy."""
 
-    def __init__(self, postgresql: PostgreSQLServer, folder: Path, *, servers: int, options: str = "") -> None:
+    def __init__(
+        self, postgresql: PostgreSQLServer, folder: Path, *, servers: int, options: str = ""
+    ) -> None:
         self.postgresql = postgresql
         self.url = postgresql.new_database(options)
         self.proxy = FaultProxy(self.url)
