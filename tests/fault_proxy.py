@@ -63,12 +63,15 @@ class FaultProxy:
 
     `seen` counts transactions, commits, faults by name and errors by code. Both ends of a link are cut at
     once, but for a COMMIT that is held: it goes on to the database when `release` is set, or its time is up.
+    Nothing is forwarded, and nothing closed, while `speaks` is not set.
     """
 
     def __init__(self, url: str) -> None:
         self.plan: Plan = lambda _number: NOTHING
         self.seen: Counter[str] = Counter()
         self.release = threading.Event()
+        self.speaks = threading.Event()
+        self.speaks.set()
         self.database_url = url
         parts = psycopg.conninfo.conninfo_to_dict(url)
         self._to = (str(parts["host"]), int(str(parts["port"])))
@@ -112,6 +115,7 @@ class FaultProxy:
 
     def close(self) -> None:
         """Cut all, and end."""
+        self.speaks.set()
         self.refuse()
 
     def count(self, name: str, number: int = 1) -> int:
@@ -198,6 +202,7 @@ class _Link:
                 # The other thread ends with the answer to it.
                 self._is_cut.wait(60)
                 return
+            self._proxy.speaks.wait()
             if self._planned.fault is Fault.SLOW:
                 self._is_cut.wait(self._planned.seconds)
             self._database.sendall(burst)
@@ -210,6 +215,7 @@ class _Link:
             if int.from_bytes(head[4:]) not in ENCRYPTION_REQUESTS:
                 break
             self._client.sendall(b"N")
+        self._proxy.speaks.wait()
         self._database.sendall(head + _exactly(self._client, int.from_bytes(head[:4]) - 8))
         return True
 
@@ -274,6 +280,7 @@ class _Link:
             self._answer(burst)
 
     def _answer(self, burst: bytes | bytearray) -> None:
+        self._proxy.speaks.wait()
         if not self._client_has_gone:
             self._client.sendall(burst)
 

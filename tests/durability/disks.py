@@ -157,8 +157,9 @@ class Failures:
 class FailingFile(apsw.VFSFile):
     """A file whose calls fail when they are told to."""
 
-    def excepthook(self, etype: Any, evalue: Any, etraceback: Any) -> None:
+    def excepthook(self, etype: Any, evalue: Any, etraceback: Any) -> bool:
         """Say nothing of a failure that SQLite has no way to report, or is about to report anyway."""
+        return True
 
     def __init__(self, failures: Failures, name: Any, flags: list[int]) -> None:
         super().__init__("", name, flags)

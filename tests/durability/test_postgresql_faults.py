@@ -217,6 +217,14 @@ class Trouble:
         finally:
             self.world.set("default_transaction_read_only", None)
 
+    def silence(self) -> None:
+        """Have nobody hear of the database, with all connections open, until writes are answered 503."""
+        self.world.proxy.speaks.clear()
+        try:
+            self.creators.wait_for_more(refused=1)
+        finally:
+            self.world.proxy.speaks.set()
+
     def deadlock(self) -> None:
         """Lock what the servers want, and then want what they have, until PostgreSQL breaks the circle."""
         seen = self.world.proxy.seen
@@ -253,7 +261,9 @@ def test_faults_of_postgresql_amid_32_creators_lose_nothing_and_double_nothing(
         with Creators(world.servers, world.site) as creators:
             trouble = Trouble(world, creators)
             befalls = [trouble.restart, trouble.deadlock, trouble.refuse, trouble.read_only]
-            befalls = befalls * (wanted // TRANSACTIONS)
+            if wanted > TRANSACTIONS:
+                # It takes its time to be noticed.
+                befalls = [*befalls, trouble.silence] * (wanted // TRANSACTIONS)
             random.Random(SEED).shuffle(befalls)
             befalls.insert(len(befalls) // 2, trouble.serializable)
             for number, befall in enumerate(befalls, 1):

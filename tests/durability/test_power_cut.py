@@ -203,7 +203,7 @@ def test_a_power_cut_at_any_write_or_sync_of_a_migration_leaves_what_the_next_on
     made = rounds = 0
     while made < wanted:
         rounds += 1
-        made += cut_migration(shutil.copy(old, tmp_path / f"{rounds}.db"), emails, revisions)
+        made += cut_migration(Path(shutil.copy(old, tmp_path / f"{rounds}.db")), emails, revisions)
     assert all(revisions.values())
     print(f"{made} cuts in {rounds} migrations; left at {revisions}")
 

@@ -46,13 +46,13 @@ class World:
         self._vfs_name = f"failing-{folder}"
         self._vfs = FailingVFS(self._vfs_name, self.failures)
         self._connection: apsw.Connection | None = None
+        self._checkpoint_pages = checkpoint_pages
         self.database = Database(SQLite(self.path, connect=self._connect))
         self.caller = Caller(beginning.key.id, 1, frozenset({SITE}), frozenset(), 0)
         self.names: dict[int, str] = {}
         self._made = 0
         self.database.revision()
         assert self._connection is not None
-        self._checkpoint_pages = checkpoint_pages
         self._connection.set_wal_hook(self._after_commit)
 
     def _connect(self, path: Path) -> Any:
@@ -72,7 +72,11 @@ class World:
         """Create a contact."""
         self._made += 1
         name = f"Person {self._made}"
-        given = {"email": f"{self._made}@example.test", "name": name, "subscribed": True}
+        given: dict[str, str | bool | None] = {
+            "email": f"{self._made}@example.test",
+            "name": name,
+            "subscribed": True,
+        }
         new = contacts.prepare(self.caller, SITE, Draft({"site": str(SITE)}, given, None, ()))
         with self.database.transaction() as transaction:
             (made,) = contacts.create_many(transaction, [new])

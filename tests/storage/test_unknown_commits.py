@@ -11,8 +11,10 @@ from sqlalchemy import insert
 
 from databases import PostgreSQLServer
 from fault_proxy import NOTHING, Fault, FaultProxy, Plan, Planned
+from rollbook.storage import postgresql as engine
 from rollbook.storage import tables
 from rollbook.storage.database import Database, open_database
+from rollbook.storage.faults import Unavailable
 from rollbook.storage.postgresql import NOTE_WRITE, PostgreSQLSession
 from rollbook.storage.statements import InsertRows
 from rollbook.storage.transactions import Transaction
@@ -148,3 +150,30 @@ def test_a_transaction_that_reads_nothing_is_noted_before_it_commits(world: Worl
             session.commit()
         session.roll_back()
     assert world.kinds() == []
+
+
+def test_a_database_that_falls_silent_is_unavailable_and_is_used_again_when_it_speaks(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "LONGEST_ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr(engine, "PATIENCE_SECONDS", 1.0)
+
+    async def work() -> None:
+        assert await world.database.write(world.add, "kind 1")
+        await world.database.ready()
+        world.proxy.speaks.clear()
+        with pytest.raises(Unavailable):
+            await world.database.write(world.add, "kind 2")
+        with pytest.raises(Unavailable):
+            await world.database.ready()
+        world.proxy.speaks.set()
+        for _ in range(20):
+            # Connections that were cut off in the middle are found out one after the other.
+            with contextlib.suppress(Unavailable):
+                await world.database.write(world.add, "kind 3")
+                break
+        await world.database.ready()
+
+    world.served(work)
+    # What was not answered is there at most once, and the next is there.
+    assert world.kinds() in (["kind 1", "kind 3"], ["kind 1", "kind 2", "kind 3"])

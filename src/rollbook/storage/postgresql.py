@@ -5,10 +5,11 @@ import secrets
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 from psycopg import errors
+from psycopg.abc import PQGen
 from psycopg.types.numeric import Int8Dumper
 from psycopg.types.string import StrDumperUnknown
 from psycopg_pool import ConnectionPool, PoolTimeout
@@ -21,6 +22,8 @@ from rollbook.storage.search_index import Question
 from rollbook.storage.statements import Row
 
 # Statements are compiled for it, and executed by the driver.
+RV = TypeVar("RV")
+
 POSTGRESQL: Dialect = PGDialect_psycopg(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
 
 READERS = 2
@@ -30,6 +33,8 @@ LONGEST_CONNECT_SECONDS = 5
 LONGEST_WAIT_SECONDS = 2
 LOCK_MILLISECONDS = 5_000
 STATEMENT_MILLISECONDS = 60_000
+# A database that says nothing for so long is taken for away: on the whole, and where a read may scan.
+LONGEST_ANSWER_SECONDS, LONGEST_READ_SECONDS = 15.0, 65.0
 # How long a transaction is tried again: from one pause to the next up to twice as long, with jitter, so that
 # those who met once do not meet again.
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, PATIENCE_SECONDS = 0.01, 0.8, 6.0
@@ -73,7 +78,7 @@ class PostgreSQL:
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._pool: ConnectionPool[psycopg.Connection[Row]] | None = None
+        self._pool: ConnectionPool[BoundedConnection] | None = None
 
     @property
     def name(self) -> str:
@@ -100,6 +105,7 @@ class PostgreSQL:
         self._pool = ConnectionPool(
             self._url,
             kwargs=CONNECTION,
+            connection_class=BoundedConnection,
             configure=_configure,
             min_size=1,
             max_size=READERS + 4,
@@ -109,9 +115,9 @@ class PostgreSQL:
             open=True,
         )
 
-    def connect(self) -> "psycopg.Connection[Row]":
+    def connect(self) -> "BoundedConnection":
         """Return a connection outside of the pool."""
-        connection = psycopg.connect(self._url, **CONNECTION)
+        connection = BoundedConnection.connect(self._url, **CONNECTION)
         _configure(connection)
         return connection
 
@@ -126,7 +132,7 @@ class PostgreSQL:
         """Return a session for reading."""
         return PostgreSQLSession(self._opened())
 
-    def _opened(self) -> "ConnectionPool[psycopg.Connection[Row]]":
+    def _opened(self) -> "ConnectionPool[BoundedConnection]":
         if self._pool is None:
             self.prepare()
         if self._pool is None:
@@ -163,6 +169,9 @@ class PostgreSQL:
         log as that is recycled.
         """
         with self.connect() as connection:
+            # It takes as long as the tables are large.
+            connection.longest_answer_seconds = None
+            connection.execute(b"SET statement_timeout = 0")
             connection.execute(f"VACUUM {SCRUBBED}".encode())
             connection.execute(b"CHECKPOINT") if _may_checkpoint(connection) else None
 
@@ -180,6 +189,24 @@ class PostgreSQL:
             self._pool = None
 
 
+class BoundedConnection(psycopg.Connection[Row]):
+    """A connection that is given up where the database says nothing for too long.
+
+    A timeout of a statement is the database's own, and no help where that hangs, or the network swallows
+    what is sent.
+    """
+
+    longest_answer_seconds: float | None = LONGEST_ANSWER_SECONDS
+
+    def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:
+        """Wait for an answer; raise OperationalError, and close, where none comes in time."""
+        try:
+            return super().wait(gen, interval, timeout or self.longest_answer_seconds)
+        except errors._WaitTimeout:
+            self.close()
+            raise psycopg.OperationalError("the database does not answer") from None
+
+
 class PostgreSQLSession:
     """A thread's way to the database: a connection of the pool for each transaction.
 
@@ -187,10 +214,10 @@ class PostgreSQLSession:
     last statements cost no turn of their own.
     """
 
-    def __init__(self, pool: "ConnectionPool[psycopg.Connection[Row]]") -> None:
+    def __init__(self, pool: "ConnectionPool[BoundedConnection]") -> None:
         self.is_current = False
         self._pool = pool
-        self._connection: psycopg.Connection[Row] | None = None
+        self._connection: BoundedConnection | None = None
         self._pipeline: Any = None
         # Unique among the writers of all servers; see `begin`.
         self.writer_id = secrets.token_hex(16)
@@ -223,6 +250,8 @@ class PostgreSQLSession:
         self._begin(BEGIN_READING)
         changes = self._execute(CHANGES).fetchall()
         number = changes[0][0] if changes else -1
+        if self._connection is not None:
+            self._connection.longest_answer_seconds = LONGEST_READ_SECONDS
         self.is_current, self._known_changes = number == self._known_changes, number
 
     def lock_site(self, site_id: int) -> None:
@@ -275,6 +304,7 @@ class PostgreSQLSession:
 
     def _begin(self, sql: str) -> None:
         self._connection = self._pool.getconn()
+        self._connection.longest_answer_seconds = LONGEST_ANSWER_SECONDS
         self._pipeline = self._connection.pipeline()
         self._pipeline.__enter__()
         self._execute(sql)
