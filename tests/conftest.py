@@ -133,6 +133,15 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 
 @pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgreSQLServer]:
+    """A PostgreSQL of a worker's own, which its tests may restart, whatever the others run on."""
+    server = PostgreSQLServer("deadlock_timeout=200ms")
+    server.make_template()
+    yield server
+    server.remove()
+
+
+@pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     """A server that the tests of a worker share; each makes its own site on it."""
     running = start_server(tmp_path_factory.mktemp("server") / "rollbook.db")

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import importlib.util
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -188,7 +189,7 @@ class PostgreSQLServer:
         self._programs = _programs()
         if os.geteuid() == 0:
             self._as |= {"user": NOBODY, "group": NOBODY, "extra_groups": []}
-            os.chown(self.folder, NOBODY, NOBODY)
+            self.give(self.folder)
             if not _is_open_to_all(self._programs):
                 shutil.copytree(self._programs.parent, self.folder / "programs")
                 self._programs = self.folder / "programs" / "bin"
@@ -197,6 +198,11 @@ class PostgreSQLServer:
         self._options = options
         self._run("initdb", "-U", "rollbook", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
         self.process = self.start()
+
+    def give(self, folder: Path) -> None:
+        """Have a folder belong to whom the server runs as."""
+        if "user" in self._as:
+            os.chown(folder, self._as["user"], self._as["group"])
 
     def start(self) -> "subprocess.Popen[bytes]":
         """Start the server, and wait until it answers."""
@@ -229,6 +235,14 @@ class PostgreSQLServer:
         """Stop the server and remove its folder."""
         self.stop(signal.SIGQUIT)
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def new_database(self, *options: str) -> str:
+        """Make a database with the schema, with options of CREATE DATABASE; return its URL."""
+        name = f"t_{secrets.token_hex(8)}"
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            words = ("CREATE DATABASE", name, "TEMPLATE", TEMPLATE, *options)
+            connection.execute(" ".join(words).encode())
+        return self.url.replace("/postgres", f"/{name}")
 
     def make_template(self, partitioned: bool = False) -> None:
         """Make the database with the schema that the others are copies of."""

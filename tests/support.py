@@ -127,20 +127,16 @@ def contact_document(site_id: str, **attributes: Any) -> dict[str, Any]:
 
 @dataclass
 class RunningServer:
-    """A server process on a database file; `greeting` is what it printed on standard output."""
+    """A server process on a database, or the file that it stands for; `greeting` is what it printed."""
 
     url: str
     port: int
     database: Path
+    database_url: str
     process: "subprocess.Popen[str]"
     greeting: str
     log: Path
     clients: list[Client] = field(default_factory=list)
-
-    @property
-    def database_url(self) -> str:
-        """The value of ROLLBOOK_DATABASE."""
-        return url_of(self.database)
 
     def client(self, token: str | None = None) -> Client:
         """Return a new client, closed with the server."""
@@ -217,7 +213,8 @@ def feed_rollbook(given: bytes, *arguments: str, **environment: str) -> "subproc
 def start_server(database: Path, *arguments: str, **environment: str) -> RunningServer:
     """Start a server on a database and a free port; return when it says that it has started."""
     log = database.with_name(database.name + f".{time.monotonic_ns()}.log")
-    settings = {"HOST": "127.0.0.1", "PORT": "0", "ROLLBOOK_DATABASE": url_of(database)}
+    database_url = environment.get("ROLLBOOK_DATABASE") or url_of(database)
+    settings = {"HOST": "127.0.0.1", "PORT": "0", "ROLLBOOK_DATABASE": database_url}
     with log.open("w") as out:
         process = subprocess.Popen(
             [sys.executable, "-m", "rollbook", "serve", *arguments],
@@ -242,7 +239,7 @@ def start_server(database: Path, *arguments: str, **environment: str) -> Running
         raise AssertionError(f"the server did not start: {greeting}{log.read_text()}")
     # The socket listens from now on or soon: connecting waits in its backlog until it does.
     port = int(found[1])
-    server = RunningServer(f"http://127.0.0.1:{port}", port, database, process, greeting, log)
+    server = RunningServer(f"http://127.0.0.1:{port}", port, database, database_url, process, greeting, log)
     wait_until(lambda: _answers(server), STARTUP_SECONDS)
     return server
 

@@ -19,6 +19,7 @@ MOST_WRITES_TOGETHER = 256
 MOST_REMEMBERED = 10_000
 # A search looks at each contact that its index does not have yet, about a microsecond for each.
 MOST_OWED = 1_024
+READY_SECONDS = 2
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -302,8 +303,14 @@ class Database:
             raise explained from error
 
     async def ready(self) -> None:
-        """Raise StorageError unless the database answers and its schema is the program's."""
-        found = await self.glance(lambda snapshot, _none: self.engine.revision(snapshot._session), None)
+        """Raise StorageError unless the database answers soon, and its schema is the program's."""
+        asked = self.glance(lambda snapshot, _none: self.engine.revision(snapshot._session), None)
+        try:
+            # Whoever asks wants to know how it is now, not how it will be. A task of its own, for a request
+            # need not be one.
+            found = await asyncio.create_task(asyncio.wait_for(asked, READY_SECONDS))
+        except TimeoutError:
+            raise Unavailable(f"The database did not answer within {READY_SECONDS} seconds.") from None
         if found != REVISIONS[-1]:
             raise SchemaMismatch(f"The schema is {found}, but this program needs {REVISIONS[-1]}.")
 
@@ -396,7 +403,8 @@ class Database:
     ) -> Sequence[Outcome]:
         """Do the jobs on one snapshot, which begins after each of them was asked for.
 
-        One that raises ends it, for its transaction may be broken; the rest go on with a new one.
+        One that raises ends it, for its transaction may be broken; the rest go on with a new one. Where the
+        database is away, it is away for all of them.
         """
         pauses = iter(self.engine.pauses())
         outcomes: list[Outcome] = [None] * len(jobs)
@@ -414,12 +422,15 @@ class Database:
                 session.commit()
             except Exception as error:
                 session.roll_back()
-                pause = next(pauses, None) if self.engine.may_pass(error, 0) else None
+                may_pass = self.engine.may_pass(error, 0)
+                pause = next(pauses, None) if may_pass else None
                 if pause is not None:
                     time.sleep(pause)
-                elif questions:
-                    for place in questions.pop().places:
-                        outcomes[place] = self.engine.explained(error)  # raised where it is awaited
+                    continue
+                unanswered = questions if may_pass else questions[-1:]
+                for place in (place for each in unanswered for place in each.places):
+                    outcomes[place] = self.engine.explained(error)  # raised where it is awaited
+                del questions[-len(unanswered) :]
         return outcomes
 
     def _roll_back(self, session: Session) -> None:

@@ -5,10 +5,11 @@ import secrets
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 from psycopg import errors
+from psycopg.abc import PQGen
 from psycopg.types.numeric import Int8Dumper
 from psycopg.types.string import StrDumperUnknown
 from psycopg_pool import ConnectionPool, PoolTimeout
@@ -22,13 +23,19 @@ from rollbook.storage.search_index import Question
 from rollbook.storage.statements import Row
 
 # Statements are compiled for it, and executed by the driver.
+RV = TypeVar("RV")
+
 POSTGRESQL: Dialect = PGDialect_psycopg(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
 
 READERS = 2
-# A free connection or a new one is there within these seconds, or the database counts as away.
 LONGEST_CONNECT_SECONDS = 5
+# A free connection or a new one is there within these seconds, or it is time to see whether patience is at
+# its end; a connection that is being made goes on meanwhile.
+LONGEST_WAIT_SECONDS = 2
 # In milliseconds.
 LIMITS = (("lock_timeout", 5_000), ("statement_timeout", 60_000))
+# A database that says nothing for so long is taken for away: on the whole, and where a read may scan.
+LONGEST_ANSWER_SECONDS, LONGEST_READ_SECONDS = 15.0, 65.0
 # How long a transaction is tried again: from one pause to the next up to twice as long, with jitter, so that
 # those who met once do not meet again.
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, PATIENCE_SECONDS = 0.01, 0.8, 6.0
@@ -92,7 +99,7 @@ class PostgreSQL:
         self._options = CONNECTION if prepares else CONNECTION | {"prepare_threshold": None}
         self._configure = _limited if prepares else _adapted
         self._limits = () if prepares else LIMITS
-        self._pool: ConnectionPool[psycopg.Connection[Row]] | None = None
+        self._pool: ConnectionPool[BoundedConnection] | None = None
 
     @property
     def name(self) -> str:
@@ -122,18 +129,19 @@ class PostgreSQL:
         self._pool = ConnectionPool(
             self._url,
             kwargs=self._options,
+            connection_class=BoundedConnection,
             configure=self._configure,
             min_size=1,
             max_size=READERS + 4,
-            timeout=LONGEST_CONNECT_SECONDS,
+            timeout=LONGEST_WAIT_SECONDS,
             reconnect_timeout=LONGEST_CONNECT_SECONDS,
             name="rollbook",
             open=True,
         )
 
-    def connect(self) -> "psycopg.Connection[Row]":
+    def connect(self) -> "BoundedConnection":
         """Return a connection outside of the pool."""
-        connection = psycopg.connect(self._url, **self._options)
+        connection = BoundedConnection.connect(self._url, **self._options)
         self._configure(connection)
         return connection
 
@@ -148,7 +156,7 @@ class PostgreSQL:
         """Return a session for reading."""
         return PostgreSQLSession(self._opened(), self._limits)
 
-    def _opened(self) -> "ConnectionPool[psycopg.Connection[Row]]":
+    def _opened(self) -> "ConnectionPool[BoundedConnection]":
         if self._pool is None:
             self.prepare()
         if self._pool is None:
@@ -156,11 +164,8 @@ class PostgreSQL:
         return self._pool
 
     def pauses(self) -> Iterator[float]:
-        """Return how long to wait before each further attempt, until patience ends."""
-        pause, end = FIRST_PAUSE_SECONDS, time.monotonic() + PATIENCE_SECONDS
-        while time.monotonic() < end:
-            yield pause * random.uniform(0.5, 1.0)  # noqa: S311 - not a secret
-            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+        """Return how long to wait before each further attempt, until patience, which begins now, ends."""
+        return _pauses(time.monotonic() + PATIENCE_SECONDS)
 
     def may_pass(self, error: Exception, attempts: int) -> bool:
         """Say whether a transaction that ended in this error, so many attempts before it, may succeed when
@@ -190,6 +195,9 @@ class PostgreSQL:
         log as that is recycled.
         """
         with self.connect() as connection:
+            # It takes as long as the tables are large.
+            connection.longest_answer_seconds = None
+            connection.execute(b"SET statement_timeout = 0")
             connection.execute(f"VACUUM {SCRUBBED}".encode())
             connection.execute(b"CHECKPOINT") if _may_checkpoint(connection) else None
 
@@ -207,6 +215,24 @@ class PostgreSQL:
             self._pool = None
 
 
+class BoundedConnection(psycopg.Connection[Row]):
+    """A connection that is given up where the database says nothing for too long.
+
+    A timeout of a statement is the database's own, and no help where that hangs, or the network swallows
+    what is sent.
+    """
+
+    longest_answer_seconds: float | None = LONGEST_ANSWER_SECONDS
+
+    def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:
+        """Wait for an answer; raise OperationalError, and close, where none comes in time."""
+        try:
+            return super().wait(gen, interval, timeout or self.longest_answer_seconds)
+        except errors._WaitTimeout:
+            self.close()
+            raise psycopg.OperationalError("the database does not answer") from None
+
+
 class PostgreSQLSession:
     """A thread's way to the database: a connection of the pool for each transaction.
 
@@ -215,17 +241,18 @@ class PostgreSQLSession:
     """
 
     def __init__(
-        self, pool: "ConnectionPool[psycopg.Connection[Row]]", limits: Sequence[tuple[str, int]] = ()
+        self, pool: "ConnectionPool[BoundedConnection]", limits: Sequence[tuple[str, int]] = ()
     ) -> None:
         self.is_current = False
         self._pool = pool
         self._limits = [f"SET LOCAL {name} = {value}" for name, value in limits]
-        self._connection: psycopg.Connection[Row] | None = None
+        self._connection: BoundedConnection | None = None
         self._pipeline: Any = None
         # Unique among the writers of all servers; see `begin`.
-        self._id = secrets.token_hex(16)
+        self.writer_id = secrets.token_hex(16)
         self._writes = 0
         self.changes = -1
+        self._noted: psycopg.Cursor[Row] | None = None
 
     def begin(self, again: bool = False) -> bool:
         """Begin to write; `again` for another attempt at the same work.
@@ -238,17 +265,24 @@ class PostgreSQLSession:
         self._begin("BEGIN")
         if self._writes == 1:
             self._execute(FORGET_WRITERS)
-        noted = self._execute(NOTE_WRITE, (self._id, self._writes))
-        if again and not noted.fetchall():
+        self._noted = self._execute(NOTE_WRITE, (self.writer_id, self._writes))
+        if again and not self._is_noted():
             self.roll_back()
             return False
         return True
+
+    def _is_noted(self) -> bool:
+        """Say whether the transaction, if it writes, is the first to leave its number."""
+        noted, self._noted = self._noted, None
+        return noted is None or bool(noted.fetchall())
 
     def begin_reading(self) -> None:
         """Begin to read one consistent state."""
         self._begin(BEGIN_READING)
         changes = self._execute(CHANGES).fetchall()
         number = changes[0][0] if changes else -1
+        if self._connection is not None:
+            self._connection.longest_answer_seconds = LONGEST_READ_SECONDS
         self.is_current, self.changes = number == self.changes, number
 
     def lock_site(self, site_id: int) -> None:
@@ -277,6 +311,9 @@ class PostgreSQLSession:
         """
         if not REMEMBERED.isdisjoint(changed):
             self._execute(NOTE_CHANGE)
+        if not self._is_noted():
+            # It was so long on its way that another attempt overtook it.
+            raise errors.TransactionRollback("another attempt at the same work was committed")
         ended = self._execute("COMMIT")
         self._leave_pipeline()
         if ended.statusmessage != "COMMIT":
@@ -284,13 +321,16 @@ class PostgreSQLSession:
         self._give_back()
 
     def roll_back(self) -> None:
-        """Undo what was written; a broken connection is not given back whole."""
+        """Undo what was written; a connection that is of no more use is given up."""
+        self._noted = None
         if self._connection is None:
             return
         with suppress(Exception):
             self._leave_pipeline()
         with suppress(Exception):
             self._connection.rollback()
+        if _cannot_write(self._connection):
+            self._connection.close()
         self._give_back()
 
     def close(self) -> None:
@@ -299,6 +339,7 @@ class PostgreSQLSession:
 
     def _begin(self, sql: str) -> None:
         self._connection = self._pool.getconn()
+        self._connection.longest_answer_seconds = LONGEST_ANSWER_SECONDS
         self._pipeline = self._connection.pipeline()
         self._pipeline.__enter__()
         self._execute(sql)
@@ -361,6 +402,23 @@ def _limited(connection: "psycopg.Connection[Row]") -> None:
     connection.execute(RAISE_ISOLATION.encode())
     for name, value in LIMITS:
         connection.execute(f"SET {name} = {value}".encode())
+
+
+def _cannot_write(connection: "psycopg.Connection[Row]") -> bool:
+    """Say whether a connection is one for reading, and will stay that when the database can write again.
+
+    PostgreSQL 14 and later tell both; a connection keeps the first as it was when it began, and leads to a
+    server that has become another's copy by the second.
+    """
+    status = connection.info.parameter_status
+    return "on" in (status("default_transaction_read_only"), status("in_hot_standby"))
+
+
+def _pauses(end: float) -> Iterator[float]:
+    pause = FIRST_PAUSE_SECONDS
+    while time.monotonic() < end:
+        yield pause * random.uniform(0.5, 1.0)  # noqa: S311 - not a secret
+        pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
 
 def _passes(error: Exception) -> bool:

@@ -1,0 +1,179 @@
+"""Proves that a write whose COMMIT got no answer is done once, and answers what it answered."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any
+
+import psycopg
+import pytest
+from sqlalchemy import insert
+
+from databases import PostgreSQLServer
+from fault_proxy import NOTHING, Fault, FaultProxy, Plan, Planned
+from rollbook.storage import postgresql as engine
+from rollbook.storage import tables
+from rollbook.storage.database import Database, open_database
+from rollbook.storage.faults import Unavailable
+from rollbook.storage.postgresql import NOTE_WRITE, PostgreSQLSession
+from rollbook.storage.statements import InsertRows
+from rollbook.storage.transactions import Transaction
+from support import wait_until
+
+add_lease = InsertRows(insert(tables.id_leases).returning(tables.id_leases.c.kind), ["kind", "next_id"])
+HELD_SECONDS = 30.0
+
+
+class World:
+    """A database behind a proxy, and an operation that counts how often it is done."""
+
+    def __init__(self, server: PostgreSQLServer) -> None:
+        self.url = server.new_database()
+        self.proxy = FaultProxy(self.url)
+        self.database: Database = open_database(self.proxy.url)
+        self.attempts = 0
+
+    def close(self) -> None:
+        self.proxy.release.set()
+        self.database.close()
+        self.proxy.close()
+
+    def add(self, transaction: Transaction, kinds: list[str]) -> list[str]:
+        """Add a row for each; answer with the number of the attempt, which no other attempt answers."""
+        self.attempts += 1
+        transaction.insert(add_lease, [(kind, 1) for kind in kinds])
+        return [f"{kind} by attempt {self.attempts}" for kind in kinds]
+
+    def served(self, work: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+        """Run a coroutine with the database's threads started; the first write begins it all."""
+
+        async def main() -> Any:
+            self.database.start(100)
+            try:
+                return await work()
+            finally:
+                await self.database.stop()
+
+        return asyncio.run(main())
+
+    def breaks_first(self, fault: Fault, seconds: float = 0.0) -> Plan:
+        """Return the plan by which the next transaction alone meets a fault."""
+        first = self.proxy.transactions + 1
+        return lambda number: Planned(fault, 9, seconds) if number == first else NOTHING
+
+    def kinds(self) -> list[str]:
+        """Return the rows that are there, read beside the proxy."""
+        with psycopg.connect(self.url) as connection:
+            sql = b"SELECT kind FROM id_leases WHERE kind LIKE 'kind %' ORDER BY kind"
+            return [row[0] for row in connection.execute(sql)]
+
+    def waits_for_a_lock(self) -> bool:
+        """Say whether a session of the register waits for another."""
+        with psycopg.connect(self.url) as connection:
+            sql = b"SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+            return bool(connection.execute(sql).fetchall())
+
+
+@pytest.fixture
+def world(postgresql: PostgreSQLServer) -> Iterator[World]:
+    made = World(postgresql)
+    with contextlib.closing(made):
+        yield made
+
+
+def test_a_write_whose_commit_was_done_but_not_answered_is_not_done_again(world: World) -> None:
+    world.proxy.plan = world.breaks_first(Fault.LOST_AFTER_COMMIT)
+    answer = world.served(lambda: world.database.write(world.add, "kind 1"))
+    assert (answer, world.attempts, world.kinds()) == ("kind 1 by attempt 1", 1, ["kind 1"])
+    assert world.proxy.seen[Fault.LOST_AFTER_COMMIT.value] == 1
+
+
+@pytest.mark.parametrize("fault", [Fault.LOST_BEFORE_COMMIT, Fault.LOST_IN_THE_MIDDLE, Fault.BACKEND_KILLED])
+def test_a_write_whose_commit_was_not_done_is_done_again(world: World, fault: Fault) -> None:
+    world.proxy.plan = world.breaks_first(fault)
+    answer = world.served(lambda: world.database.write(world.add, "kind 1"))
+    assert (answer, world.attempts, world.kinds()) == ("kind 1 by attempt 2", 2, ["kind 1"])
+    assert world.proxy.seen[fault.value] == 1
+
+
+def test_another_attempt_waits_for_a_backend_that_commits_later_and_stands_by_its_answer(
+    world: World,
+) -> None:
+    world.proxy.plan = world.breaks_first(Fault.COMMIT_HELD, HELD_SECONDS)
+
+    async def work() -> Any:
+        written = asyncio.ensure_future(world.database.write(world.add, "kind 1"))
+        await asyncio.to_thread(wait_until, world.waits_for_a_lock, 20)
+        assert (world.attempts, world.kinds(), written.done()) == (1, [], False)
+        world.proxy.release.set()
+        return await written
+
+    assert world.served(work) == "kind 1 by attempt 1"
+    assert (world.attempts, world.kinds()) == (1, ["kind 1"])
+
+
+def test_another_attempt_waits_for_a_backend_that_ends_later_and_then_does_it(world: World) -> None:
+    world.proxy.plan = world.breaks_first(Fault.COMMIT_HELD, HELD_SECONDS)
+
+    async def work() -> Any:
+        written = asyncio.ensure_future(world.database.write(world.add, "kind 1"))
+        await asyncio.to_thread(wait_until, world.waits_for_a_lock, 20)
+        world.proxy.cut_all()
+        world.proxy.release.set()
+        return await written
+
+    assert world.served(work) == "kind 1 by attempt 2"
+    assert (world.attempts, world.kinds()) == (2, ["kind 1"])
+
+
+def test_writes_of_which_some_lose_their_answer_leave_each_row_once(world: World) -> None:
+    world.proxy.plan = lambda number: Planned(Fault.LOST_AFTER_COMMIT if number % 2 else None)
+
+    async def work() -> list[str]:
+        return [await world.database.write(world.add, f"kind {number}") for number in range(10)]
+
+    answers = world.served(work)
+    assert answers == [f"kind {number} by attempt {number + 1}" for number in range(10)]
+    assert world.kinds() == [f"kind {number}" for number in range(10)]
+
+
+def test_a_transaction_that_reads_nothing_is_noted_before_it_commits(world: World) -> None:
+    session = world.database.engine.open_writer()
+    assert isinstance(session, PostgreSQLSession)
+    with contextlib.closing(session):
+        # Another attempt at the same work came to its end before this one came to the database.
+        with psycopg.connect(world.url, cursor_factory=psycopg.RawCursor) as connection:
+            connection.execute(NOTE_WRITE.encode(), (session.writer_id, 1))
+        session.begin()
+        session.order("INSERT INTO id_leases (kind, next_id) VALUES ('kind 1', 1)")
+        with pytest.raises(psycopg.OperationalError):
+            session.commit()
+        session.roll_back()
+    assert world.kinds() == []
+
+
+def test_a_database_that_falls_silent_is_unavailable_and_is_used_again_when_it_speaks(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "LONGEST_ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr(engine, "PATIENCE_SECONDS", 1.0)
+
+    async def work() -> None:
+        assert await world.database.write(world.add, "kind 1")
+        await world.database.ready()
+        world.proxy.speaks.clear()
+        with pytest.raises(Unavailable):
+            await world.database.write(world.add, "kind 2")
+        with pytest.raises(Unavailable):
+            await world.database.ready()
+        world.proxy.speaks.set()
+        for _ in range(20):
+            # Connections that were cut off in the middle are found out one after the other.
+            with contextlib.suppress(Unavailable):
+                await world.database.write(world.add, "kind 3")
+                break
+        await world.database.ready()
+
+    world.served(work)
+    # What was not answered is there at most once, and the next is there.
+    assert world.kinds() in (["kind 1", "kind 3"], ["kind 1", "kind 2", "kind 3"])
