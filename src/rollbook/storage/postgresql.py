@@ -104,11 +104,7 @@ class PostgreSQL:
     @property
     def name(self) -> str:
         """The database as messages and logs name it: user, host, port and name alone."""
-        try:
-            parts = psycopg.conninfo.conninfo_to_dict(self._url)
-        except psycopg.Error:
-            # Whatever stands in it may be the password.
-            return "postgresql://..."
+        parts = _parts(self._url) or {}
         user, host, port, name = (str(parts.get(each, "")) for each in ("user", "host", "port", "dbname"))
         at = host.replace("/", "%2F") + (f":{port}" if port else "")
         return f"postgresql://{user}{'@' if user else ''}{at}/{name}"
@@ -117,6 +113,13 @@ class PostgreSQL:
         """Open the pool; raise StorageError where the database cannot be reached."""
         if self._pool is not None:
             return
+        if _parts(self._url) is None:
+            # Whatever stands in it may be the password, in the driver's words too.
+            raise StorageError(
+                "The PostgreSQL URL of ROLLBOOK_DATABASE is not understood. It is "
+                "postgresql://<user>:<password>@<host>/<database>, and in each part all but letters, digits "
+                "and -._~ is percent-encoded: %40 is an at sign, %2F a slash, %20 a space."
+            )
         try:
             with self.connect():
                 pass
@@ -436,6 +439,18 @@ def _passes(error: Exception) -> bool:
 def _may_checkpoint(connection: "psycopg.Connection[Row]") -> bool:
     rows = connection.execute(b"SELECT pg_has_role(current_user, 'pg_checkpoint', 'USAGE')").fetchall()
     return bool(rows[0][0])
+
+
+def _parts(url: str) -> dict[str, Any] | None:
+    """Return the parts of a URL by their names in libpq, or None where some may be a part of a password."""
+    try:
+        parts: dict[str, Any] = psycopg.conninfo.conninfo_to_dict(url)
+    except psycopg.Error:
+        return None
+    # An at sign or a slash in a password makes other parts of the rest.
+    torn = "@" in f"{parts.get('host', '')}{parts.get('dbname', '')}"
+    port = str(parts.get("port", ""))
+    return None if torn or (port and not port.replace(",", "").isdecimal()) else parts
 
 
 def _sentence(error: Exception) -> str:
