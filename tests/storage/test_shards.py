@@ -135,7 +135,9 @@ def _write_at_once(servers: list[RunningServer]) -> Sent:
 
 @needs_postgresql
 def test_the_url_may_ask_for_the_strictest_isolation(tmp_path: Path) -> None:
-    url = url_of(tmp_path / "rollbook.db") + "?options=-c%20default_transaction_isolation%3Dserializable"
+    name = url_of(tmp_path / "rollbook.db").rpartition("/")[2]
+    url = os.environ[POSTGRESQL].replace("/postgres", f"/{name}")
+    url += "?options=-c%20default_transaction_isolation%3Dserializable"
     with contextlib.closing(open_database(url)) as database, database.transaction() as transaction:
         found = transaction._session.rows("SHOW transaction_isolation")
     assert found == [("serializable",)]
