@@ -134,6 +134,26 @@ def test_what_has_waited_too_long_is_refused(database: Database, monkeypatch: py
         served(database, lambda: database.write(add_kinds, "x-1"))
 
 
+def test_work_that_fails_as_it_never_should_is_answered_and_the_next_is_done() -> None:
+    def work(jobs: list[workers.Job]) -> list[str]:
+        if jobs[0].argument == "fails":
+            raise ValueError("broken")
+        return ["done"] * len(jobs)
+
+    async def main() -> None:
+        jobs = workers.Queue(10)
+        worker = workers.Worker("tested", jobs, 1, work)
+        worker.start()
+        failing, next_one = jobs.submit(print, "fails"), jobs.submit(print, "works")
+        with pytest.raises(ValueError, match="broken"):
+            await failing
+        assert await next_one == "done"
+        jobs.close(1)
+        await asyncio.to_thread(worker.join)
+
+    asyncio.run(main())
+
+
 def test_a_database_that_is_not_started_or_has_stopped_is_unavailable(database: Database) -> None:
     async def nothing() -> None:
         return None

@@ -332,8 +332,8 @@ class PostgreSQLSession:
             self._leave_pipeline()
         with suppress(Exception):
             self._connection.rollback()
-        if _cannot_write(self._connection):
-            self._connection.close()
+            if _cannot_write(self._connection):
+                self._connection.close()
         self._give_back()
 
     def close(self) -> None:

@@ -126,7 +126,13 @@ class Worker(threading.Thread):
                 jobs = [job for job in jobs if job.since >= oldest]
                 _answer(late, [Unavailable("The database did not get to it in time.")] * len(late))
             if jobs:
-                _answer(jobs, self._work(jobs))
+                _answer(jobs, self._outcomes(jobs))
+
+    def _outcomes(self, jobs: list[Job]) -> Sequence[Outcome]:
+        try:
+            return self._work(jobs)
+        except Exception as error:  # raised where the jobs are awaited; the thread is for others, too
+            return [error] * len(jobs)
 
 
 def _answer(jobs: Sequence[Job], outcomes: Sequence[Outcome]) -> None:

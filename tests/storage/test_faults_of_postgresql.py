@@ -1,13 +1,14 @@
-"""Proves that a write whose COMMIT got no answer is done once, and answers what it answered."""
+"""Proves what becomes of work whose database fails: done once, or unavailable, and never unusable after."""
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 import psycopg
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import insert, select
 
 from databases import PostgreSQLServer
 from fault_proxy import NOTHING, Fault, FaultProxy, Plan, Planned
@@ -16,11 +17,12 @@ from rollbook.storage import tables
 from rollbook.storage.database import Database, open_database
 from rollbook.storage.faults import Unavailable
 from rollbook.storage.postgresql import NOTE_WRITE, PostgreSQLSession
-from rollbook.storage.statements import InsertRows
-from rollbook.storage.transactions import Transaction
+from rollbook.storage.statements import InsertRows, Statement
+from rollbook.storage.transactions import Snapshot, Transaction
 from support import wait_until
 
 add_lease = InsertRows(insert(tables.id_leases).returning(tables.id_leases.c.kind), ["kind", "next_id"])
+leases = Statement(select(tables.id_leases.c.kind))
 HELD_SECONDS = 30.0
 
 
@@ -60,6 +62,13 @@ class World:
         """Return the plan by which the next transaction alone meets a fault."""
         first = self.proxy.transactions + 1
         return lambda number: Planned(fault, 9, seconds) if number == first else NOTHING
+
+    def set_read_only(self, value: str) -> None:
+        """Have the database for reading only, or not, for connections that begin from now on."""
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute(b"SET default_transaction_read_only = off")
+            name = self.url.rpartition("/")[2]
+            connection.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = {value}".encode())
 
     def kinds(self) -> list[str]:
         """Return the rows that are there, read beside the proxy."""
@@ -177,3 +186,50 @@ def test_a_database_that_falls_silent_is_unavailable_and_is_used_again_when_it_s
     world.served(work)
     # What was not answered is there at most once, and the next is there.
     assert world.kinds() in (["kind 1", "kind 3"], ["kind 1", "kind 2", "kind 3"])
+
+
+def test_a_database_that_was_for_reading_only_is_written_to_by_the_next_write(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "PATIENCE_SECONDS", 0.5)
+
+    async def work() -> None:
+        world.set_read_only("on")
+        world.proxy.cut_all()
+        with pytest.raises(Unavailable):
+            await world.database.write(world.add, "kind 1")
+        await world.database.ready()
+        # Readers have connections that began now, too.
+        await asyncio.gather(*(world.database.read(leases_of, "kind") for _ in range(100)))
+        world.set_read_only("off")
+        await world.database.write(world.add, "kind 2")
+
+    world.served(work)
+    assert world.kinds() == ["kind 2"]
+
+
+def test_while_the_database_is_away_all_who_wait_are_told_together(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(engine, "LONGEST_WAIT_SECONDS", 0.5)
+
+    async def work() -> None:
+        world.proxy.refuse()
+        began = time.monotonic()
+        reads = [world.database.read(leases_of, "kind") for _ in range(64)]
+        writes = [world.database.write(world.add, f"kind {number}") for number in range(64)]
+        outcomes = await asyncio.gather(*reads, *writes, return_exceptions=True)
+        assert {type(outcome) for outcome in outcomes} == {Unavailable}
+        # Each by itself would have waited half a second at least.
+        assert time.monotonic() - began < 15
+        world.proxy.accept()
+        assert await world.database.write(world.add, "kind 0")
+
+    world.served(work)
+    assert world.kinds() == ["kind 0"]
+
+
+def leases_of(snapshot: Snapshot, beginning: str) -> list[str]:
+    """Return the kinds of leases that begin so."""
+    return [row[0] for row in snapshot.rows(leases) if row[0].startswith(beginning)]
