@@ -1,7 +1,9 @@
 """What is done in quiet moments, or before a server begins: the search index, interrupted erasures."""
 
+from collections.abc import Callable
+
 import orjson
-from sqlalchemy import bindparam, delete, select, update
+from sqlalchemy import bindparam, delete, func, select, update
 
 from rollbook.register import erasure, text
 from rollbook.register.audience import LETTERS
@@ -15,6 +17,7 @@ from rollbook.storage.tables import search_backlog as backlog
 from rollbook.storage.transactions import Transaction
 
 CONTACTS_AT_ONCE = 256
+PORTIONS_TOGETHER = 16
 
 oldest_of_backlog = Statement(
     select(*(table.c[name] for name in ("site_id", "id", "name", "email", *Keys._fields, *LETTERS)))
@@ -24,8 +27,13 @@ oldest_of_backlog = Statement(
     .limit(bindparam("most"))
 )
 remove_from_backlog = Statement(
-    delete(backlog).where(dialects.among(backlog.c.contact_id, bindparam("contact_ids")))
+    delete(backlog).where(
+        # Without the site, each portion would read all of the backlog.
+        dialects.among(backlog.c.site_id, bindparam("site_ids")),
+        dialects.among(backlog.c.contact_id, bindparam("contact_ids")),
+    )
 )
+number_owed = Statement(select(func.count()).select_from(backlog))
 set_keys = Statement(
     update(table)
     .where(table.c.site_id == bindparam("of_site"), table.c.id == bindparam("of_id"))
@@ -45,23 +53,42 @@ def index_some(transaction: Transaction) -> int:
         entries.append(Entry(site_id, contact_id, _tokens(site_id, email, keys)))
     search_index.put(transaction, entries)
     if rows:
-        indexed = orjson.dumps([each.contact_id for each in entries]).decode()
-        transaction.run(remove_from_backlog, {"contact_ids": indexed})
+        site_ids = orjson.dumps(sorted({each.site_id for each in entries})).decode()
+        contact_ids = orjson.dumps([each.contact_id for each in entries]).decode()
+        transaction.run(remove_from_backlog, {"site_ids": site_ids, "contact_ids": contact_ids})
     return len(rows)
 
 
 def finish(database: Database) -> None:
     """Index all of the search backlog, and finish an interrupted erasure."""
-    indexed = 1
-    while indexed:
-        with database.transaction() as transaction:
-            indexed = index_some(transaction)
+    index_all(database)
     with database.snapshot() as snapshot:
         unfinished = erasure.unfinished(snapshot)
     if unfinished:
         database.scrub_now()
         with database.transaction() as transaction:
             erasure.finish_many(transaction, [unfinished])
+
+
+def owed(database: Database) -> int:
+    """Return how many contacts are in the search backlog."""
+    with database.snapshot() as snapshot:
+        count: int = snapshot.rows(number_owed)[0][0]
+    return count
+
+
+def index_all(database: Database, advance: Callable[[int], None] | None = None) -> None:
+    """Index all of the search backlog; `advance` hears of each portion."""
+    indexed = 1
+    while indexed:
+        with database.transaction() as transaction:
+            # Nobody waits behind it: larger transactions make fewer pieces of the index.
+            for _ in range(PORTIONS_TOGETHER):
+                indexed = index_some(transaction)
+                if advance is not None:
+                    advance(indexed)
+                if not indexed:
+                    break
 
 
 def _tokens(site_id: int, email: str, keys: Keys) -> str:

@@ -1,6 +1,6 @@
 """What the databases share: an engine opens sessions, and knows what its errors mean."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from typing import Any, Protocol
 
 from sqlalchemy import Dialect
@@ -46,19 +46,65 @@ class Session(Protocol):
         """Let go of the database."""
 
 
+class Carrier(Protocol):
+    """A way to the database for one thread that carries whole tables out of it or into it.
+
+    While rows of a `stream` are still to come, nothing else may be asked.
+    """
+
+    def begin(self) -> bool:
+        """Begin to write."""
+
+    def begin_reading(self) -> None:
+        """Begin to read one consistent state."""
+
+    def rows(self, sql: str, parameters: Sequence[Any] = ...) -> list[Row]:
+        """Run a statement and return its rows."""
+
+    def order(self, sql: str, parameters: Sequence[Any] = ...) -> None:
+        """Run a statement that returns no rows."""
+
+    def stream(self, sql: str, parameters: Sequence[Any] = ...) -> Generator[Row, None, None]:
+        """Run a statement and return its rows as they are read, however many there are."""
+
+    def load(self, table: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
+        """Insert many rows."""
+
+    def settle(self) -> None:
+        """Let the database tidy up after it was filled."""
+
+    def commit(self, changed: Iterable[str] = ()) -> None:
+        """Keep what was written, on disk; `changed` names the tables that were."""
+
+    def roll_back(self) -> None:
+        """Undo what was written, or end reading; never raises."""
+
+    def close(self) -> None:
+        """Let go of the database."""
+
+
 class Engine(Protocol):
     """One database.
 
-    `readers` is how many threads read it, and `most_reads_together` how many of their jobs share a state.
-    `is_near` says that a look-up costs less than a change of threads.
+    `advice` is what to do when it is damaged. `readers` is how many threads read it, and
+    `most_reads_together` how many of their jobs share a state. `is_near` says that a look-up costs less
+    than a change of threads.
     """
 
     @property
     def dialect(self) -> Dialect: ...
 
+    @property
+    def name(self) -> str:
+        """The database as messages name it: without a password."""
+
+    advice: str
     readers: int
     most_reads_together: int
     is_near: bool
+
+    def is_there(self) -> bool:
+        """Say whether there is a database; one that is away, and not merely missing, counts as there."""
 
     def prepare(self) -> None:
         """Make the database where it can be made; raise StorageError where it cannot be used."""
@@ -71,6 +117,12 @@ class Engine(Protocol):
 
     def open_reader(self) -> Session:
         """Return a session that cannot write."""
+
+    def open_carrier(self, *, writing: bool) -> Carrier:
+        """Return a way to carry tables; raise StorageError where the database serves, or is copied into.
+
+        Where it writes, nobody else copies into or out of the database until it is closed.
+        """
 
     def pauses(self) -> Iterable[float]:
         """Return how long to wait, in seconds, before each further attempt at a transaction."""

@@ -15,7 +15,8 @@ from psycopg_pool import ConnectionPool, PoolTimeout
 from sqlalchemy import Dialect
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
-from rollbook.storage.engines import Session
+from rollbook.storage import references
+from rollbook.storage.engines import Carrier, Session
 from rollbook.storage.faults import StorageError, Unavailable
 from rollbook.storage.search_index import Question
 from rollbook.storage.statements import Row
@@ -65,6 +66,7 @@ class PostgreSQL:
     """One PostgreSQL database: makes its sessions from a pool, and knows what its errors mean."""
 
     dialect = POSTGRESQL
+    advice = "Stop the servers, keep a dump of the database (pg_dump), and restore a backup."
     readers = READERS
     most_reads_together = 32
     is_near = False
@@ -81,6 +83,10 @@ class PostgreSQL:
         except psycopg.Error:
             return "that ROLLBOOK_DATABASE names"
         return f"{parts.get('dbname', '')} on {parts.get('host', 'this machine')}"
+
+    def is_there(self) -> bool:
+        """Say yes: `prepare` tells where it is not."""
+        return True
 
     def prepare(self) -> None:
         """Open the pool; raise StorageError where the database cannot be reached."""
@@ -124,6 +130,20 @@ class PostgreSQL:
         """Return a session for reading."""
         return PostgreSQLSession(self._opened())
 
+    def open_carrier(self, *, writing: bool) -> Carrier:
+        """Return a way to carry tables, with a lock that those who copy from it share."""
+        # Seldom asked for.
+        from rollbook.storage.postgresql_carrier import PostgreSQLCarrier  # noqa: PLC0415
+
+        self.prepare()
+        try:
+            return PostgreSQLCarrier(self.connect(), alone=writing)
+        except errors.LockNotAvailable:
+            raise StorageError(
+                f"The database {self.name} is copied already, or is both FROM and TO. Wait for the other "
+                "`rollbook db copy`, or name two databases."
+            ) from None
+
     def _opened(self) -> "ConnectionPool[psycopg.Connection[Row]]":
         if self._pool is None:
             self.prepare()
@@ -156,8 +176,10 @@ class PostgreSQL:
         return str(rows[0][0]) if rows else None
 
     def faults(self, session: Session) -> list[str]:
-        """Return nothing: PostgreSQL proves its references as it writes."""
-        return []
+        """Return which references point at nothing: somebody may have written without its own checks."""
+        with self.connect() as connection:
+            connection.execute(b"SET statement_timeout = 0")
+            return references.faults(lambda sql: connection.execute(sql.encode()).fetchall())
 
     def scrub(self, session: Session) -> None:
         """Free the places of deleted rows; their bytes go as these are used again, and from the write-ahead

@@ -4,7 +4,7 @@ import fcntl
 import mmap
 import os
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -62,6 +62,7 @@ class SQLite:
     """
 
     dialect = SQLITE
+    advice = "Stop the server, keep a copy of the file and its -wal, and restore a backup."
     readers = 2
     most_reads_together = 8
     is_near = True
@@ -74,6 +75,15 @@ class SQLite:
         self._synchronous = synchronous
         self._lock: int | None = None
         self._watches: list[CommitWatch] = []
+
+    @property
+    def name(self) -> str:
+        """The database as messages name it."""
+        return str(self.path.resolve())
+
+    def is_there(self) -> bool:
+        """Say whether there is such a file."""
+        return self.path.exists()
 
     def prepare(self) -> None:
         """Make the file where there is none, readable by its owner alone; it holds personal data."""
@@ -145,6 +155,14 @@ class SQLite:
         watch = CommitWatch(self.path)
         self._watches.append(watch)
         return SQLiteSession(connection, watch)
+
+    def open_carrier(self, *, writing: bool) -> "SQLiteSession":
+        """Return a session to carry tables; one that writes has the lock that a server holds."""
+        if writing:
+            self.prepare()
+            self.lock_for_server()
+            return self.open_writer()
+        return SQLiteSession(self._open(("query_only", "ON", 1)))
 
     def _open(self, *pragmas: tuple[str, str | int, str | int]) -> Connection:
         try:
@@ -221,8 +239,7 @@ class SQLite:
             return Unavailable(f"The database {self.path} cannot be used now ({error}).")
         if isinstance(code, int) and code & 0xFF in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
             return StorageError(
-                f"{self.path} is not a SQLite database, or is damaged ({error}). Stop the server, keep a "
-                "copy of the file and its -wal, and restore a backup."
+                f"{self.path} is not a SQLite database, or is damaged ({error}). {self.advice}"
             )
         return error
 
@@ -266,6 +283,24 @@ class SQLiteSession:
     def order(self, sql: str, parameters: Sequence[Any] = ()) -> None:
         """Run a statement that returns no rows."""
         self.connection.execute(sql, parameters)
+
+    def stream(self, sql: str, parameters: Sequence[Any] = ()) -> Generator[Row, None, None]:
+        """Run a statement and return its rows as they are read."""
+        cursor: Any = self.connection.execute(sql, parameters)
+        try:
+            yield from cursor
+        finally:
+            cursor.close()
+
+    def load(self, table: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
+        """Insert many rows."""
+        places = ", ".join("?" * len(columns))
+        connection: Any = self.connection
+        connection.executemany(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({places})", rows)
+
+    def settle(self) -> None:
+        """Move all of the write-ahead log into the file."""
+        self.rows("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def commit(self, changed: Iterable[str] = ()) -> None:
         """Keep what was written, on disk, or end reading."""
