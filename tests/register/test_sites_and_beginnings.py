@@ -112,7 +112,7 @@ def test_a_register_with_sites_made_before_gets_an_owner_and_nothing_else(databa
 
 def faults(database: Database) -> list[str]:
     with database.snapshot() as snapshot:
-        return checks.faults(snapshot)
+        return list(checks.faults(snapshot))
 
 
 @pytest.mark.parametrize(
