@@ -25,6 +25,7 @@ from rollbook.register.catalogue import RESOURCES
 from rollbook.register.resource import Found, PageAsked, page
 from rollbook.register.tagging import Tagging, Verb
 from rollbook.storage.database import Database, open_database
+from rollbook.storage.engines import Session
 from rollbook.storage.migrate import bring_up_to_date
 
 SITE = beginnings.FIRST_SITE
@@ -174,7 +175,7 @@ def fill(database: Database, many: int, tag_ids: list[int]) -> Iterator[None]:
                 for number, contact_id in zip(numbers, ids, strict=True)
             ]
             tagging.write_many(transaction, taggings)
-            age(transaction._connection, numbers, ids, many)
+            age(transaction._session, numbers, ids, many)
         yield
 
 
@@ -204,7 +205,7 @@ def tags_of(number: int, many: int, tag_ids: list[int]) -> tuple[int, ...]:
     return tuple(sorted(chosen))
 
 
-def age(connection: object, numbers: range, ids: list[int], many: int) -> None:
+def age(session: Session, numbers: range, ids: list[int], many: int) -> None:
     """Move contacts, and what belongs to them, back in time, spread evenly over two years."""
     now = datetime.now(UTC)
     for number, contact_id in zip(numbers, ids, strict=True):
@@ -216,7 +217,7 @@ def age(connection: object, numbers: range, ids: list[int], many: int) -> None:
             ("consent_events", "occurred_at", "contact_id"),
         ):
             sql = f"UPDATE {table} SET {column} = ? WHERE site_id = ? AND {key} = ?"
-            connection.execute(sql, [stamp, SITE, contact_id])  # type: ignore[attr-defined]
+            session.order(sql, [stamp, SITE, contact_id])
 
 
 if __name__ == "__main__":
