@@ -1,6 +1,7 @@
 """The commands: each a few lines that call the register or start the server."""
 
 import contextlib
+import itertools
 import os
 import sys
 import time
@@ -12,9 +13,11 @@ import click
 import orjson
 
 from rollbook import __version__
+from rollbook.greeting import greet
 from rollbook.logs import logger
 from rollbook.observations import Observe, all_of
-from rollbook.register import beginnings, checks, keys, sites, upkeep, users
+from rollbook.progress import Progress
+from rollbook.register import beginnings, checks, copies, keys, sites, upkeep, users
 from rollbook.register.callers import PERMISSIONS
 from rollbook.settings import SettingError, Settings
 from rollbook.storage.database import Database, open_database
@@ -92,7 +95,7 @@ def serve(settings: Settings, workers: int) -> None:
     owner = {"owner_name": settings.owner_name, "owner_email": settings.owner_email}
     beginning = database.do(lambda transaction: beginnings.begin(transaction, **owner))
     host, port = bound.getsockname()[:2]
-    _greet(settings.base_url(port), f"{host}:{port}", beginning)
+    greet(settings.base_url(port), f"{host}:{port}", beginning)
     if workers == 1:
         serve(settings, database, bound, all_of(observers), describe, BEGAN)
     else:
@@ -142,18 +145,43 @@ def upgrade_database(settings: Settings) -> None:
 @db.command("check")
 @click.pass_obj
 def check_database(settings: Settings) -> None:
-    """Prove that the database is whole: its pages, its references, its counts, its consent events."""
-    with _register(settings) as database:
-        faults = database.faults()
-        with database.snapshot() as snapshot:
-            faults += checks.faults(snapshot)
-    for fault in faults:
-        click.echo(fault)
-    if faults:
-        raise click.ClickException(
-            f"{len(faults)} faults in {database.engine.name}. {database.engine.remedy}"
-        )
-    click.echo(f"{database.engine.name} is whole.")
+    """Prove that the database is whole: its pages, references, keys, counts, tags, consent and ids."""
+    found = 0
+    with _register(settings) as database, database.snapshot() as snapshot:
+        name = database.engine.name
+        for fault in itertools.chain(database.faults(), checks.faults(snapshot)):
+            click.echo(fault)
+            found += 1
+    if found:
+        raise click.ClickException(f"{found:,} faults in {name}. {database.engine.remedy}")
+    click.echo(f"{name} is whole.")
+
+
+@db.command("copy")
+@click.argument("source", metavar="FROM")
+@click.argument("target", metavar="TO")
+def copy_database(source: str, target: str) -> None:
+    """Copy the register in FROM into TO, and prove that they are alike; both are database URLs.
+
+    From SQLite to PostgreSQL, back, or to the same kind. TO is empty, or an interrupted copy of FROM, which
+    is completed. Stop the server of FROM first: what it stores meanwhile is not copied.
+    """
+    unlike = []
+    with contextlib.closing(open_database(source)) as opened, contextlib.closing(open_database(target)) as to:
+        try:
+            with contextlib.closing(copies.copy(opened, to, Progress(sys.stderr))) as proofs:
+                for proof in proofs:
+                    click.echo(f"{proof.table}: {proof.copy[0]:,} rows, SHA-256 {proof.copy[1]}")
+                    unlike += [] if proof.is_alike else [proof.table]
+        except KeyboardInterrupt:
+            raise click.ClickException("Interrupted. The same command again completes the copy.") from None
+        if unlike:
+            raise click.ClickException(
+                f"{', '.join(unlike)}: not what {opened.engine.name} holds. Either that changed after an "
+                "interrupted copy, or the copy is damaged. No server serves the copy: stop that of FROM, "
+                "remove the copy, and begin anew."
+            )
+        click.echo(f"{to.engine.name} holds all that {opened.engine.name} does.")
 
 
 @main.group("sites")
@@ -338,40 +366,6 @@ def _metrics(settings: Settings, port: int) -> list[Observe]:
             f"Cannot serve metrics on {settings.host}, port {settings.metrics_port}: {error.strerror}. "
             "Choose another with ROLLBOOK_METRICS_PORT."
         ) from None
-
-
-def _greet(url: str, address: str, beginning: beginnings.Beginning | None) -> None:
-    click.echo(f"Rollbook {__version__} listens on {address}. The documentation is at {url}/docs")
-    if beginning is None:
-        click.echo("Secrets are shown only when they are made; for a new key: rollbook keys create")
-    else:
-        key = beginning.key
-        click.echo(
-            f"""
-This database was empty. It has now a site and a key; note them, the secret is shown this once:
-
-  site id        {beginning.site.id}
-  client_id      {key.client_id}
-  client_secret  {key.client_secret}
-
-Paste these lines into another terminal, one after the other: get a token, create, read, list.
-
-TOKEN=$(curl -sS -w '%{{stderr}}%{{http_code}}\n' {url}/v1/oauth/token -d grant_type=client_credentials \
--d client_id={key.client_id} \
--d client_secret={key.client_secret} | sed 's/.*"access_token":"\\([^"]*\\)".*/\\1/')
-
-CONTACT=$(curl -sS -w '%{{stderr}}%{{http_code}}\n' {url}/v1/contacts -H "Authorization: Bearer $TOKEN" \
--H 'Content-Type: application/vnd.api+json' -d '{{"data":{{"type":"contacts",\
-"attributes":{{"name":"John Doe","email":"john.doe@example.com"}},\
-"relationships":{{"site":{{"data":{{"type":"sites","id":"{beginning.site.id}"}}}}}}}}}}'); echo "$CONTACT"
-
-curl -sS -w '\n%{{http_code}}\n' -H "Authorization: Bearer $TOKEN" \
-{url}/v1/contacts/$(echo "$CONTACT" | sed 's/^{{"data":{{"id":"\\([0-9]*\\)".*/\\1/')
-
-curl -sS -w '\n%{{http_code}}\n' -g -H "Authorization: Bearer $TOKEN" '{url}/v1/contacts?page[size]=10'
-"""
-        )
-    sys.stdout.flush()
 
 
 def _site(site: sites.Site) -> dict[str, Any]:

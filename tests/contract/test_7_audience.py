@@ -113,7 +113,7 @@ def age(path: Path, people: dict[str, Person], ids: dict[str, str]) -> None:
                 consent.follow(transaction, site_id, contact)
             days.count_anew(transaction)
         with database.snapshot() as snapshot:
-            assert checks.faults(snapshot) == []
+            assert list(checks.faults(snapshot)) == []
 
 
 @pytest.fixture(scope="module")

@@ -261,7 +261,7 @@ def finish_migration(path: Path, emails: list[str]) -> None:
         upkeep.finish(database)
         assert database.faults() == []
         with database.snapshot() as snapshot:
-            assert checks.faults(snapshot) == []
+            assert list(checks.faults(snapshot)) == []
     assert look_at_migrated(path, emails) == REVISIONS[-1]
 
 

@@ -128,7 +128,7 @@ class World:
         self.assert_holds()
         assert self.database.faults() == []
         with self.database.snapshot() as snapshot:
-            assert checks.faults(snapshot) == []
+            assert list(checks.faults(snapshot)) == []
 
 
 Work = Callable[[World], None]

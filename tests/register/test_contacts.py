@@ -155,7 +155,7 @@ def test_the_noted_counts_are_those_of_the_contacts(database: Database) -> None:
         (3, 0),
     ]
     with database.snapshot() as snapshot:
-        assert checks.faults(snapshot) == []
+        assert list(checks.faults(snapshot)) == []
 
 
 def create_and_fail(database: Database, item: contacts.NewContact) -> None:

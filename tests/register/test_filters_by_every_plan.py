@@ -85,7 +85,7 @@ def world(
         days.count_anew(transaction)
     upkeep.finish(database)
     with database.snapshot() as snapshot:
-        assert checks.faults(snapshot) == []
+        assert list(checks.faults(snapshot)) == []
     collection, _ = page(database, "page[size]=1000", caller(*SITES))
     yield database, list(collection.records), numbers
     database.close()

@@ -47,4 +47,4 @@ def test_kept_totals_are_made_of_what_is_there(database: Database) -> None:
     bring_up_to_date(database)
     assert kept_in(database) == kept
     with database.snapshot() as snapshot:
-        assert checks.faults(snapshot) == []
+        assert list(checks.faults(snapshot)) == []

@@ -119,7 +119,7 @@ UNINDEX = f"DELETE FROM contact_search WHERE {'contact_id' if on_postgresql() el
 
 def faults(database: Database) -> list[str]:
     with database.snapshot() as snapshot:
-        return checks.faults(snapshot)
+        return list(checks.faults(snapshot))
 
 
 @pytest.mark.parametrize(

@@ -166,7 +166,7 @@ def create_many(transaction: Transaction, items: list[NewTag]) -> list[Record | 
     rows = transaction.insert(
         add_tag,
         [
-            (new.site_id, each, new.name, *_keys(new.name), 0, 0, moment, moment)
+            (new.site_id, each, new.name, *keys_of(new.name), 0, 0, moment, moment)
             for each, new in zip(ids, items, strict=True)
         ],
     )
@@ -276,7 +276,7 @@ def _change(transaction: Transaction, change: TagChange) -> Record | Refused:
     if after == before:
         return current
     moment = now()
-    name_key, unique_name = _keys(after["name"])
+    name_key, unique_name = keys_of(after["name"])
     values = {
         "of_site": found.site_id,
         "of_id": found.id,
@@ -315,7 +315,7 @@ def _note(transaction: Transaction, site_id: int, contact_id: int, tag_ids: Sequ
     transaction.run(set_tag_ids, {"of_site": site_id, "of_id": contact_id, "tag_ids": joined})
 
 
-def _keys(name: str) -> tuple[str, str]:
+def keys_of(name: str) -> tuple[str, str]:
     """Return what a tag is sorted and found by, and what is unique."""
     return text.text_key(name), text.index_key(text.text_key(name.strip()))
 
@@ -327,7 +327,7 @@ def _blank(draft: Draft, name: str) -> list[Problem]:
 
 
 def _taken(snapshot: Snapshot, caller: Caller, site_id: int, name: str, own_id: int) -> list[Problem]:
-    row = snapshot.row(tag_with_name, {"site_id": site_id, "unique_name": _keys(name)[1]})
+    row = snapshot.row(tag_with_name, {"site_id": site_id, "unique_name": keys_of(name)[1]})
     if row is None or row[0] == own_id:
         return []
     existing = (TYPE.name, row[0]) if caller.may(VIEW) else None

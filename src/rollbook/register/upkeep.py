@@ -1,7 +1,9 @@
 """What is done in quiet moments, or before a server begins: the search index, interrupted erasures."""
 
+from collections.abc import Callable
+
 import orjson
-from sqlalchemy import bindparam, delete, select, update
+from sqlalchemy import bindparam, delete, func, select, update
 
 from rollbook.register import erasure, text
 from rollbook.register.audience import LETTERS
@@ -15,6 +17,7 @@ from rollbook.storage.tables import search_backlog as backlog
 from rollbook.storage.transactions import Transaction
 
 CONTACTS_AT_ONCE = 256
+PORTIONS_TOGETHER = 16
 
 
 def _oldest_of_backlog(*columns: str) -> Statement:
@@ -35,10 +38,12 @@ sites_of_backlog = Statement(
 )
 remove_from_backlog = Statement(
     delete(backlog).where(
+        # Without the site, each portion would read all of the backlog.
         dialects.among(backlog.c.site_id, bindparam("site_ids")),
         dialects.among(backlog.c.contact_id, bindparam("contact_ids")),
     )
 )
+number_owed = Statement(select(func.count()).select_from(backlog))
 set_keys = Statement(
     update(table)
     .where(table.c.site_id == bindparam("of_site"), table.c.id == bindparam("of_id"))
@@ -67,9 +72,7 @@ def index_some(transaction: Transaction) -> int:
 
 def finish(database: Database) -> None:
     """Index all of the search backlog, and finish an interrupted erasure."""
-    indexed = 1
-    while indexed:
-        indexed = database.do(_renew_and_index)
+    index_all(database)
     with database.snapshot() as snapshot:
         unfinished = erasure.unfinished(snapshot)
     if unfinished:
@@ -77,9 +80,32 @@ def finish(database: Database) -> None:
         database.do(lambda transaction: erasure.finish_many(transaction, [unfinished]))
 
 
-def _renew_and_index(transaction: Transaction) -> int:
-    _renew_keys(transaction)
-    return index_some(transaction)
+def owed(database: Database) -> int:
+    """Return how many contacts are in the search backlog."""
+    with database.snapshot() as snapshot:
+        count: int = snapshot.rows(number_owed)[0][0]
+    return count
+
+
+def index_all(database: Database, advance: Callable[[int], None] | None = None) -> None:
+    """Index all of the search backlog; `advance` hears of each portion."""
+    indexed = 1
+    while indexed:
+        indexed = database.do(_index_portions)
+        if advance is not None:
+            advance(indexed)
+
+
+def _index_portions(transaction: Transaction) -> int:
+    """Index several portions. Nobody waits behind it: larger transactions make fewer pieces of the index."""
+    indexed = 0
+    for _ in range(PORTIONS_TOGETHER):
+        _renew_keys(transaction)
+        portion = index_some(transaction)
+        if not portion:
+            break
+        indexed += portion
+    return indexed
 
 
 def _renew_keys(transaction: Transaction) -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from rollbook.storage.engines import Engine, Session
-from rollbook.storage.faults import SchemaMismatch, StorageError, Unavailable
+from rollbook.storage.faults import SchemaMismatch, StorageError, Unavailable, UnfinishedCopy
 from rollbook.storage.ids import Allotter
-from rollbook.storage.tables import REVISIONS
+from rollbook.storage.tables import REVISIONS, UNFINISHED
 from rollbook.storage.transactions import Snapshot, Transaction
 from rollbook.storage.workers import Job, Outcome, Queue, Worker
 
@@ -76,6 +76,11 @@ class Database:
         """Return the revision of the schema, or None for an empty database; raise where it is newer."""
         with self._explaining():
             found = self.engine.revision(self._session())
+        if found == UNFINISHED:
+            raise UnfinishedCopy(
+                f"The database {self.engine.name} is an unfinished copy of another. Run the same "
+                "`rollbook db copy` again, which completes it; or remove it."
+            )
         if found is not None and found not in REVISIONS:
             raise SchemaMismatch(
                 f"The database has the schema {found}, which is newer than this program (it knows up to "

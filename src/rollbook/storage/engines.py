@@ -1,6 +1,6 @@
 """What the databases share: an engine opens sessions, and knows what its errors mean."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from typing import Any, Protocol
 
 from sqlalchemy import Dialect
@@ -55,6 +55,43 @@ class Session(Protocol):
         """Let go of the database."""
 
 
+class Carrier(Protocol):
+    """A way to the database for one thread that carries whole tables out of it or into it.
+
+    While rows of a `stream` are still to come, nothing else may be asked.
+    """
+
+    def begin(self) -> bool:
+        """Begin to write."""
+
+    def begin_reading(self) -> None:
+        """Begin to read one consistent state."""
+
+    def rows(self, sql: str, parameters: Sequence[Any] = ...) -> list[Row]:
+        """Run a statement and return its rows."""
+
+    def order(self, sql: str, parameters: Sequence[Any] = ...) -> None:
+        """Run a statement that returns no rows."""
+
+    def stream(self, sql: str, parameters: Sequence[Any] = ...) -> Generator[Row, None, None]:
+        """Run a statement and return its rows as they are read, however many there are."""
+
+    def load(self, table: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
+        """Insert many rows."""
+
+    def settle(self) -> None:
+        """Let the database tidy up after it was filled."""
+
+    def commit(self, changed: Iterable[str] = ()) -> None:
+        """Keep what was written, on disk; `changed` names the tables that were."""
+
+    def roll_back(self) -> None:
+        """Undo what was written, or end reading; never raises."""
+
+    def close(self) -> None:
+        """Let go of the database."""
+
+
 class Engine(Protocol):
     """One database.
 
@@ -70,11 +107,18 @@ class Engine(Protocol):
     def name(self) -> str:
         """The database as messages and logs name it: by its URL, without a password."""
 
+    @property
+    def place(self) -> str:
+        """The same for the same database, however it was named."""
+
     remedy: str
     readers: int
     most_reads_together: int
     is_near: bool
     serves_many: bool
+
+    def is_there(self) -> bool:
+        """Say whether there is a database; one that is away, and not merely missing, counts as there."""
 
     def prepare(self) -> None:
         """Make the database where it can be made; raise StorageError where it cannot be used."""
@@ -87,6 +131,12 @@ class Engine(Protocol):
 
     def open_reader(self) -> Session:
         """Return a session that cannot write."""
+
+    def open_carrier(self, *, writing: bool) -> Carrier:
+        """Return a way to carry tables; raise StorageError where the database serves, or is copied into.
+
+        Where it writes, nobody else copies into or out of the database until it is closed.
+        """
 
     def pauses(self) -> Iterable[float]:
         """Return how long to wait, in seconds, before each further attempt at a transaction."""

@@ -11,3 +11,7 @@ class Unavailable(StorageError):
 
 class SchemaMismatch(StorageError):
     """The schema of the database is not the one that this program needs."""
+
+
+class UnfinishedCopy(StorageError):
+    """The database is a copy of another that is not complete yet."""

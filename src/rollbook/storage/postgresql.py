@@ -16,8 +16,9 @@ from psycopg_pool import ConnectionPool, PoolTimeout
 from sqlalchemy import Dialect
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
+from rollbook.storage import references
 from rollbook.storage.dialects import UNSTORABLE
-from rollbook.storage.engines import Session
+from rollbook.storage.engines import Carrier, Session
 from rollbook.storage.faults import StorageError, Unavailable
 from rollbook.storage.search_index import Question
 from rollbook.storage.statements import Row
@@ -109,6 +110,15 @@ class PostgreSQL:
         at = host.replace("/", "%2F") + (f":{port}" if port else "")
         return f"postgresql://{user}{'@' if user else ''}{at}/{name}"
 
+    @property
+    def place(self) -> str:
+        """The same for the same database, as far as a URL tells."""
+        return self.name
+
+    def is_there(self) -> bool:
+        """Say yes: `prepare` tells where it is not."""
+        return True
+
     def prepare(self) -> None:
         """Open the pool; raise StorageError where the database cannot be reached."""
         if self._pool is not None:
@@ -142,9 +152,9 @@ class PostgreSQL:
             open=True,
         )
 
-    def connect(self) -> "BoundedConnection":
-        """Return a connection outside of the pool."""
-        connection = BoundedConnection.connect(self._url, **self._options)
+    def connect(self, **more: Any) -> "BoundedConnection":
+        """Return a connection outside of the pool, with `more` options of libpq."""
+        connection = BoundedConnection.connect(self._url, **(self._options | more))
         self._configure(connection)
         return connection
 
@@ -158,6 +168,20 @@ class PostgreSQL:
     def open_reader(self) -> "PostgreSQLSession":
         """Return a session for reading."""
         return PostgreSQLSession(self._opened(), self._limits)
+
+    def open_carrier(self, *, writing: bool) -> Carrier:
+        """Return a way to carry tables, with a lock that those who copy from it share."""
+        # Seldom asked for.
+        from rollbook.storage.postgresql_carrier import PostgreSQLCarrier  # noqa: PLC0415
+
+        self.prepare()
+        try:
+            return PostgreSQLCarrier(self.connect(application_name="rollbook db copy"), alone=writing)
+        except errors.LockNotAvailable:
+            raise StorageError(
+                f"The database {self.name} is copied already, or is both FROM and TO. Wait for the other "
+                "`rollbook db copy`, or name two databases."
+            ) from None
 
     def _opened(self) -> "ConnectionPool[BoundedConnection]":
         if self._pool is None:
@@ -190,8 +214,10 @@ class PostgreSQL:
         return str(rows[0][0]) if rows else None
 
     def faults(self, session: Session) -> list[str]:
-        """Return nothing: PostgreSQL proves its references as it writes."""
-        return []
+        """Return which references point at nothing: somebody may have written without its own checks."""
+        with self.connect() as connection:
+            connection.execute(b"SET statement_timeout = 0")
+            return references.faults(lambda sql: connection.execute(sql.encode()).fetchall())
 
     def scrub(self, session: Session) -> None:
         """Free the places of deleted rows; their bytes go as these are used again, and from the write-ahead

@@ -5,7 +5,8 @@ Unicode calls it. It is contentless, for the texts are in their own table, and w
 are not needed. PostgreSQL has lists of tokens (`tsvector`) with an inverted index over them.
 """
 
-from collections.abc import Sequence
+import json
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
@@ -26,6 +27,7 @@ from sqlalchemy.dialects.postgresql import TSQUERY
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 
+from rollbook.storage import dialects
 from rollbook.storage.dialects import Condition
 from rollbook.storage.statements import InsertRows, Statement
 from rollbook.storage.transactions import Snapshot, Transaction
@@ -45,6 +47,9 @@ CREATE = {
         "CREATE INDEX contact_search_by_gram ON contact_search USING gin (grams)",
     ),
 }
+# The inverted index is made anew after many contacts were added, which costs less than adding to it.
+BEFORE_FILLING = {"sqlite": (), "postgresql": ("DROP INDEX IF EXISTS contact_search_by_gram",)}
+AFTER_FILLING = {"sqlite": (), "postgresql": CREATE["postgresql"][1:]}
 OPTIMIZE = "INSERT INTO contact_search(contact_search) VALUES ('optimize')"
 
 _sqlite = table("contact_search", column("rowid"), column("grams"))
@@ -57,7 +62,8 @@ _remove_on_sqlite = Statement(
 )
 _remove_on_postgresql = Statement(
     delete(_postgresql).where(
-        _postgresql.c.site_id == bindparam("site_id"), _postgresql.c.contact_id == bindparam("contact_id")
+        dialects.among(_postgresql.c.site_id, bindparam("site_ids")),
+        dialects.among(_postgresql.c.contact_id, bindparam("contact_ids")),
     ),
     only="postgresql",
 )
@@ -94,16 +100,22 @@ def put(transaction: Transaction, entries: Sequence[Entry]) -> None:
     if transaction.dialect_name == "sqlite":
         transaction.insert(_add_on_sqlite, [(each.contact_id, each.tokens) for each in entries])
         return
-    for each in entries:
-        remove(transaction, each.site_id, each.contact_id)
+    _remove(transaction, {each.site_id for each in entries}, [each.contact_id for each in entries])
     rows = [(*each[:2], " ".join(map(_quoted, each.tokens.split(SEPARATOR)))) for each in entries]
     transaction.insert(_add_on_postgresql, rows)
 
 
 def remove(transaction: Transaction, site_id: int, contact_id: int) -> None:
     """Make a contact no longer findable."""
-    statement = _remove_on_sqlite if transaction.dialect_name == "sqlite" else _remove_on_postgresql
-    transaction.run(statement, {"site_id": site_id, "contact_id": contact_id})
+    if transaction.dialect_name == "sqlite":
+        transaction.run(_remove_on_sqlite, {"contact_id": contact_id})
+    else:
+        _remove(transaction, {site_id}, [contact_id])
+
+
+def _remove(transaction: Transaction, site_ids: Collection[int], contact_ids: Collection[int]) -> None:
+    values = {"site_ids": json.dumps(sorted(site_ids)), "contact_ids": json.dumps(list(contact_ids))}
+    transaction.run(_remove_on_postgresql, values)
 
 
 class Question(str):
@@ -192,12 +204,12 @@ def _quoted(token: str) -> str:
 
 
 class _HasTokens(Condition):
-    """A contact has the tokens that a question asks for, or any where there is no question."""
+    """A contact has the tokens that a question asks for."""
 
-    def __init__(self, contact_id: Column[Any], unindexed: Select[Any], asked: Any = None) -> None:
+    def __init__(self, contact_id: Column[Any], asked: Any, unindexed: Select[Any]) -> None:
         self.contact_id = contact_id
-        self.unindexed = unindexed
         self.asked = asked
+        self.unindexed = unindexed
 
 
 @compiles(_HasTokens)
@@ -214,12 +226,10 @@ def _in_index(
     element: _HasTokens, compiler: SQLCompiler, found: str, condition: str, kw: dict[str, Any]
 ) -> str:
     contact_id = compiler.process(element.contact_id, **kw)
-    matching = ""
-    if element.asked is not None:
-        matching = " WHERE " + condition.format(compiler.process(element.asked, **kw))
+    matching = condition.format(compiler.process(element.asked, **kw))
     unindexed = compiler.process(element.unindexed, **kw)
-    ids = f"SELECT {found} FROM contact_search{matching} UNION ALL {unindexed}"
-    if matching and found == "contact_id":
+    ids = f"SELECT {found} FROM contact_search WHERE {matching} UNION ALL {unindexed}"
+    if found == "contact_id":
         # As an array, they can only be looked up by the primary key: PostgreSQL would now and then rather
         # read the whole table beside them.
         return f"{contact_id} = ANY (ARRAY({ids}))"
@@ -228,9 +238,32 @@ def _in_index(
 
 def has_tokens(contact_id: Column[Any], asked: Any, unindexed: Select[Any]) -> ColumnElement[bool]:
     """Say that a contact has the tokens that a `question` asks for, or is among the `unindexed`."""
-    return _HasTokens(contact_id, unindexed, asked)
+    return _HasTokens(contact_id, asked, unindexed)
 
 
-def is_findable(contact_id: Column[Any], unindexed: Select[Any]) -> ColumnElement[bool]:
-    """Say that a contact is in the search index, or among the `unindexed`."""
-    return _HasTokens(contact_id, unindexed)
+class _IsIndexed(Condition):
+    """A contact is in the search index."""
+
+    def __init__(self, site_id: Column[Any], contact_id: Column[Any]) -> None:
+        self.site_id = site_id
+        self.contact_id = contact_id
+
+
+@compiles(_IsIndexed)
+def _is_indexed(element: _IsIndexed, compiler: SQLCompiler, **kw: Any) -> str:
+    contact_id = compiler.process(element.contact_id, **kw)
+    return f"EXISTS (SELECT 1 FROM contact_search WHERE contact_search.rowid = {contact_id})"
+
+
+@compiles(_IsIndexed, "postgresql")
+def _is_indexed_on_postgresql(element: _IsIndexed, compiler: SQLCompiler, **kw: Any) -> str:
+    site_id, contact_id = (compiler.process(each, **kw) for each in (element.site_id, element.contact_id))
+    return (
+        f"EXISTS (SELECT 1 FROM contact_search WHERE contact_search.site_id = {site_id} "
+        f"AND contact_search.contact_id = {contact_id})"
+    )
+
+
+def is_indexed(site_id: Column[Any], contact_id: Column[Any]) -> ColumnElement[bool]:
+    """Say that a contact is in the search index."""
+    return _IsIndexed(site_id, contact_id)

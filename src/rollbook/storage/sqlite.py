@@ -4,7 +4,7 @@ import fcntl
 import mmap
 import os
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -82,6 +82,15 @@ class SQLite:
         """The URL of the file."""
         return f"sqlite:///{self.path}"
 
+    @property
+    def place(self) -> str:
+        """The same for the same file, however it was named."""
+        return f"sqlite:///{self.path.resolve()}"
+
+    def is_there(self) -> bool:
+        """Say whether there is such a file."""
+        return self.path.exists()
+
     def prepare(self) -> None:
         """Make the file where there is none, readable by its owner alone; it holds personal data."""
         folder = self.path.parent
@@ -152,6 +161,14 @@ class SQLite:
         watch = CommitWatch(self.path)
         self._watches.append(watch)
         return SQLiteSession(connection, watch)
+
+    def open_carrier(self, *, writing: bool) -> "SQLiteSession":
+        """Return a session to carry tables; one that writes has the lock that a server holds."""
+        if writing:
+            self.prepare()
+            self.lock_for_server()
+            return self.open_writer()
+        return SQLiteSession(self._open(("query_only", "ON", 1)))
 
     def _open(self, *pragmas: tuple[str, str | int, str | int]) -> Connection:
         try:
@@ -277,6 +294,24 @@ class SQLiteSession:
     def order(self, sql: str, parameters: Sequence[Any] = ()) -> None:
         """Run a statement that returns no rows."""
         self.connection.execute(sql, parameters)
+
+    def stream(self, sql: str, parameters: Sequence[Any] = ()) -> Generator[Row, None, None]:
+        """Run a statement and return its rows as they are read."""
+        cursor: Any = self.connection.execute(sql, parameters)
+        try:
+            yield from cursor
+        finally:
+            cursor.close()
+
+    def load(self, table: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
+        """Insert many rows."""
+        places = ", ".join("?" * len(columns))
+        connection: Any = self.connection
+        connection.executemany(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({places})", rows)
+
+    def settle(self) -> None:
+        """Move all of the write-ahead log into the file."""
+        self.rows("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def commit(self, changed: Iterable[str] = ()) -> None:
         """Keep what was written, on disk, or end reading."""

@@ -20,6 +20,8 @@ from rollbook.storage.dialects import NARROW, STRICT, TEXT, WHOLE
 
 # The revisions of the schema that this program knows, oldest first; the last is the one that it needs.
 REVISIONS = ("0001", "0002", "0003", "0004")
+# The revision of a database that others are still copied into: no program, however old, serves it.
+UNFINISHED = "copying"
 
 metadata = MetaData()
 
