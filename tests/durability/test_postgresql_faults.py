@@ -276,6 +276,8 @@ def test_faults_of_postgresql_amid_32_creators_lose_nothing_and_double_nothing(
         world.assert_recovered()
         world.assert_whole(creators.creates)
         report(world, creators)
+        lines = [line for server in world.servers for line in server.log.read_text().splitlines()]
+        assert [line for line in lines if not line.startswith("{")] == []
         assert {each.value for each in Fault} <= world.proxy.seen.keys()
         assert {"error 40001", "error 40P01", "error 25006", "error 57P01"} <= world.proxy.seen.keys()
         assert creators.refused

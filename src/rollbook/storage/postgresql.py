@@ -1,5 +1,6 @@
 """PostgreSQL: how it is reached, how its transactions begin and end, and which of its faults pass."""
 
+import logging
 import random
 import secrets
 import time
@@ -139,6 +140,9 @@ class PostgreSQL:
                 "(postgresql://<user>:<password>@<host>/<database>), that the server runs, and that the "
                 "database exists."
             ) from None
+        # Whoever wanted a connection is told what became of it; lines on standard error have one shape.
+        logging.getLogger("psycopg").addHandler(logging.NullHandler())
+        logging.getLogger("psycopg").propagate = False
         self._pool = ConnectionPool(
             self._url,
             kwargs=self._options,
