@@ -82,7 +82,8 @@ class PostgreSQL:
             parts = psycopg.conninfo.conninfo_to_dict(self._url)
         except psycopg.Error:
             return "that ROLLBOOK_DATABASE names"
-        return f"{parts.get('dbname', '')} on {parts.get('host', 'this machine')}"
+        port = f", port {parts['port']}" if "port" in parts else ""
+        return f"{parts.get('dbname', '')} on {parts.get('host', 'this machine')}{port}"
 
     def is_there(self) -> bool:
         """Say yes: `prepare` tells where it is not."""
