@@ -62,7 +62,7 @@ class PostgreSQLCarrier:
 
     def settle(self) -> None:
         """Let the planner know what is in the tables now."""
-        self._connection.execute(b"VACUUM (ANALYZE)")
+        self._connection.execute(b"VACUUM (ANALYZE, SKIP_LOCKED)")
 
     def commit(self, changed: Iterable[str] = ()) -> None:
         """Keep what was written, on disk; servers forget what they remember of the tables `changed`."""
