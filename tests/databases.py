@@ -46,6 +46,15 @@ def url_of(path: Path) -> str:
     return os.environ.get(POOLER, os.environ[POSTGRESQL]).replace("/postgres", f"/{name}")
 
 
+def direct(url: str) -> str:
+    """Return the URL of a database that passes by the pooler: what tests ask beside the register is not its."""
+    return url.replace(os.environ[POOLER].removesuffix("/postgres"), _base()) if POOLER in os.environ else url
+
+
+def _base() -> str:
+    return os.environ[POSTGRESQL].removesuffix("/postgres")
+
+
 def run_sql(url: str, sql: str, *values: Any) -> list[tuple[Any, ...]]:
     """Run a statement beside the register, with `?` for its values; return the rows that it returns."""
     with closing_connection(url) as connection:
@@ -75,7 +84,7 @@ def closing_connection(url: str) -> Iterator[Any]:
     if url.startswith("sqlite"):
         connection = sqlite.connect(url.removeprefix("sqlite:///"), isolation_level=None)
     else:
-        connection = psycopg.connect(url, autocommit=True)
+        connection = psycopg.connect(direct(url), autocommit=True)
     try:
         yield connection
     finally:
