@@ -98,7 +98,7 @@ class Beside:
         if self._is_file:
             self._connection = sqlite.connect(url.removeprefix("sqlite:///"), isolation_level=None)
         else:
-            self._connection = psycopg.connect(url, autocommit=True)
+            self._connection = psycopg.connect(direct(url), autocommit=True)
 
     def rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
         """Run a statement, with `?` for its values; return the rows that it returns."""
@@ -123,6 +123,15 @@ class Beside:
 def beside(url: str) -> "contextlib.closing[Beside]":
     """Open a connection beside the register, for a block."""
     return contextlib.closing(Beside(url))
+
+
+def direct(url: str) -> str:
+    """Return the URL of a database that passes by the pooler: what tests ask beside the register is not its."""
+    return url.replace(os.environ[POOLER].removesuffix("/postgres"), _base()) if POOLER in os.environ else url
+
+
+def _base() -> str:
+    return os.environ[POSTGRESQL].removesuffix("/postgres")
 
 
 def run_sql(url: str, sql: str, *values: Any) -> list[tuple[Any, ...]]:

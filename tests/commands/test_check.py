@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from commands.registers import KINDS, Source, copied
 
-from databases import closing_connection, run_sql
+from databases import beside, run_sql
 from rollbook.register import checks, upkeep
 from rollbook.storage.database import open_database
 from rollbook.storage.statements import Statement
@@ -68,10 +68,10 @@ def damaged(url: str, sql: str) -> None:
     """Do something to a database that it would not allow."""
     first = f"id = {FIRST.format(table=sql.split()[1])}"
     indexed = "rowid" if url.startswith("sqlite") else "contact_id"
-    with closing_connection(url) as connection:
+    with beside(url) as connection:
         if not url.startswith("sqlite"):
-            connection.execute("SET session_replication_role = replica")
-        connection.execute(sql.format(first=first, indexed=indexed))
+            connection.rows("SET session_replication_role = replica")
+        connection.rows(sql.format(first=first, indexed=indexed))
 
 
 def faults(url: str) -> list[str]:
