@@ -29,9 +29,10 @@ from rollbook.register.contacts import ContactChange
 from rollbook.register.resource import Found, PageAsked, page
 from rollbook.register.tagging import Tagging, Verb
 from rollbook.register.text import text_key
-from rollbook.storage.database import Database, open_database
+from rollbook.storage.database import Database
 from rollbook.storage.engines import Session
 from rollbook.storage.migrate import bring_up_to_date
+from rollbook.storage.opening import open_database
 from rollbook.storage.tables import CONTACT_MOMENTS
 from rollbook.storage.transactions import Transaction
 

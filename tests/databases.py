@@ -19,8 +19,8 @@ import psycopg
 from pysqlite3 import dbapi2 as sqlite
 
 from partitions import made_by_migrations
-from rollbook.storage.database import open_database
 from rollbook.storage.migrate import bring_up_to_date
+from rollbook.storage.opening import open_database
 
 # Where the tests run on PostgreSQL: the URL of its maintenance database, for all workers.
 POSTGRESQL = "ROLLBOOK_TEST_POSTGRESQL"

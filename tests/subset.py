@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from pglast.parser import ParseError, parse_sql_json
 
 from rollbook import cli
-from rollbook.register import checks, days, erasure, keys, upkeep
+from rollbook.register import checks, consent, days, erasure, keys, members, upkeep
 from rollbook.storage import tables
 from rollbook.storage.postgresql import POSTGRESQL
 from rollbook.storage.statements import Statement, every_statement
@@ -53,6 +53,7 @@ FUNCTIONS = frozenset(
         "json_array_elements",
         "json_array_elements_text",
         "to_regclass",
+        "current_setting",
         "pg_has_role",
     ]
 )
@@ -65,6 +66,9 @@ ABOUT_MANY: dict[Statement, str] = {
     upkeep.oldest_keys: "upkeep, in quiet moments, does what all sites owe",
     upkeep.oldest_texts: "upkeep, in quiet moments, does what all sites owe",
     erasure.unscrubbed: "the start of a server looks for an erasure that was interrupted, of any site",
+    consent.follow_all: "all that is kept is made anew, after an older program wrote",
+    members.delete_all: "all that is kept is made anew, after an older program wrote",
+    members.every_tag: "all that is kept is made anew, after an older program wrote",
     days.delete_all: "all totals are counted anew, by whoever wrote beside the operations",
     days.add_every_day: "all totals are counted anew, by whoever wrote beside the operations",
 }

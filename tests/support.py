@@ -1,5 +1,6 @@
 """What the tests share: a real server in a process of its own, and a client for it."""
 
+import contextlib
 import http.client
 import json
 import os
@@ -18,7 +19,8 @@ from urllib.parse import urlsplit
 
 from databases import url_of
 from rollbook.register import keys, sites
-from rollbook.storage.database import open_database
+from rollbook.storage.opening import open_database
+from rollbook.storage.transactions import Transaction
 
 STARTUP_SECONDS = 30
 
@@ -148,13 +150,13 @@ class RunningServer:
         self, *, permissions: tuple[str, ...] = (), title: str = "A site", site_id: int | None = None
     ) -> SiteWorld:
         """Make a site and a key for it, as the commands do, beside the running server."""
-        database = open_database(self.database_url)
-        try:
-            with database.transaction() as transaction:
-                site = sites.create(transaction, title=title, subdomain=None, site_id=site_id)
-                key = keys.create(transaction, name="Test", site_ids=[site.id], permissions=permissions)
-        finally:
-            database.close()
+
+        def make(transaction: Transaction) -> tuple[sites.Site, keys.Key]:
+            site = sites.create(transaction, title=title, subdomain=None, site_id=site_id)
+            return site, keys.create(transaction, name="Test", site_ids=[site.id], permissions=permissions)
+
+        with contextlib.closing(open_database(self.database_url)) as database:
+            site, key = database.do(make)
         assert key.client_secret is not None
         token = self.token(key.client_id, key.client_secret)
         return SiteWorld(str(site.id), key.client_id, key.client_secret, token, self.client(token))

@@ -10,19 +10,20 @@ from dataclasses import replace
 from typing import Any
 
 import click
-import orjson
 
 from rollbook import __version__
 from rollbook.greeting import greet
 from rollbook.logs import logger
 from rollbook.observations import Observe, all_of
+from rollbook.printing import print_json, show, table
 from rollbook.progress import Progress
 from rollbook.register import beginnings, checks, copies, keys, sites, upkeep, users
 from rollbook.register.callers import PERMISSIONS
 from rollbook.settings import SettingError, Settings
-from rollbook.storage.database import Database, open_database
+from rollbook.storage.database import Database
 from rollbook.storage.faults import StorageError
 from rollbook.storage.migrate import bring_up_to_date
+from rollbook.storage.opening import open_database
 
 BEGAN = time.perf_counter()
 
@@ -92,6 +93,8 @@ def serve(settings: Settings, workers: int) -> None:
         raise click.ClickException(str(error)) from None
     bring_up_to_date(database)
     upkeep.finish(database)
+    if not database.engine.was_kept_whole:
+        upkeep.recount(database)
     owner = {"owner_name": settings.owner_name, "owner_email": settings.owner_email}
     beginning = database.do(lambda transaction: beginnings.begin(transaction, **owner))
     host, port = bound.getsockname()[:2]
@@ -99,29 +102,13 @@ def serve(settings: Settings, workers: int) -> None:
     if workers == 1:
         serve(settings, database, bound, all_of(observers), describe, BEGAN)
     else:
+        from rollbook.api.crew import CrewEnded, serve_together  # noqa: PLC0415
+
         database.close()
-        _serve_together(replace(settings, port=port), workers, observe)
-
-
-def _serve_together(settings: Settings, workers: int, observe: Observe) -> None:
-    """Serve by several processes on one port, each with its own way to the database."""
-    from rollbook.api.crew import Crew, CrewEnded  # noqa: PLC0415
-    from rollbook.api.server import bind, serve  # noqa: PLC0415
-
-    # Each counts the requests that it gets itself.
-    share = max(1, settings.rate_limit // workers) if settings.rate_limit else 0
-
-    def work(number: int) -> None:
-        metrics_port = settings.metrics_port and settings.metrics_port + number
-        own = replace(settings, rate_limit=share, metrics_port=metrics_port)
-        bound = bind(own.host, own.port, shared=True)
-        observers = [observe, *_metrics(own, own.port)]
-        serve(own, _opened(own), bound, all_of(observers), describe, BEGAN)
-
-    try:
-        Crew(workers, work, observe).run()
-    except CrewEnded as error:
-        raise click.ClickException(str(error)) from None
+        try:
+            serve_together(replace(settings, port=port), workers, observe, _opened, _metrics, describe, BEGAN)
+        except CrewEnded as error:
+            raise click.ClickException(str(error)) from None
 
 
 @main.group()
@@ -202,7 +189,7 @@ def create_site(
     wanted: dict[str, Any] = {"title": title, "subdomain": subdomain, "site_id": site_id}
     with _register(settings) as database:
         site = database.do(lambda transaction: sites.create(transaction, **wanted))
-    _show(_site(site), as_json, f"Made the site {site.id}: {site.title} ({site.subdomain}).")
+    show(_site(site), as_json, f"Made the site {site.id}: {site.title} ({site.subdomain}).")
 
 
 @sites_group.command("list")
@@ -212,7 +199,7 @@ def list_sites(settings: Settings, as_json: bool) -> None:
     """List all sites."""
     with _register(settings) as database, database.snapshot() as snapshot:
         found = sites.everything(snapshot)
-    _show([_site(each) for each in found], as_json, _table("id subdomain title", map(_site, found)))
+    show([_site(each) for each in found], as_json, table("id subdomain title", map(_site, found)))
 
 
 @main.group("keys")
@@ -255,7 +242,7 @@ def list_keys(settings: Settings, as_json: bool) -> None:
     """List all keys, without their secrets."""
     with _register(settings) as database, database.snapshot() as snapshot:
         found = [_key(each) for each in keys.everything(snapshot)]
-    _show(found, as_json, _table("id client_id name sites permissions", found))
+    show(found, as_json, table("id client_id name sites permissions", found))
 
 
 @keys_group.command("rotate")
@@ -277,7 +264,7 @@ def delete_key(settings: Settings, key: str, as_json: bool) -> None:
     """Delete KEY (its id or client id); its tokens are dead at the server's next request."""
     with _register(settings) as database:
         removed = database.do(lambda transaction: keys.remove(transaction, key))
-    _show(_key(removed), as_json, f"Deleted the key {removed.id}: {removed.name} ({removed.client_id}).")
+    show(_key(removed), as_json, f"Deleted the key {removed.id}: {removed.name} ({removed.client_id}).")
 
 
 @main.group("users")
@@ -293,7 +280,7 @@ def list_users(settings: Settings, as_json: bool) -> None:
     with _register(settings) as database, database.snapshot() as snapshot:
         found = [_user(each) for each in users.everything(snapshot)]
     rows = [each | {"has_password": "yes" if each["has_password"] else "no"} for each in found]
-    _show(found, as_json, _table("id email name role_level has_password", rows))
+    show(found, as_json, table("id email name role_level has_password", rows))
 
 
 @users_group.command("password")
@@ -316,21 +303,21 @@ def set_password(settings: Settings, email: str, from_stdin: bool, as_json: bool
             passwords.user(snapshot, email)
         password_hash = passwords.hash_of(_new_password(from_stdin))
         user = database.do(lambda transaction: passwords.change(transaction, email, password_hash))
-    _show(_user(user), as_json, f"Set the password of {user.email}.")
+    show(_user(user), as_json, f"Set the password of {user.email}.")
 
 
 @main.command()
 @as_json
 def version(as_json: bool) -> None:
     """Print the version of this program."""
-    _show({"version": __version__}, as_json, f"rollbook {__version__}")
+    show({"version": __version__}, as_json, f"rollbook {__version__}")
 
 
 @main.command()
 @click.pass_obj
 def openapi(settings: Settings) -> None:
     """Print the description of the API: OpenAPI 3.1, as JSON."""
-    _print_json(describe(settings.base_url(settings.port)))
+    print_json(describe(settings.base_url(settings.port)))
 
 
 def describe(base_url: str) -> dict[str, Any]:
@@ -395,34 +382,10 @@ def _new_password(from_stdin: bool) -> str:
 
 
 def _show_secret(key: keys.Key, as_json: bool) -> None:
-    _show(
+    show(
         _key(key),
         as_json,
         f"The key {key.id}: {key.name}. Its secret is shown this once.\n"
         f"  client_id      {key.client_id}\n"
         f"  client_secret  {key.client_secret}",
-    )
-
-
-def _show(document: Any, as_json: bool, text: str) -> None:
-    if as_json:
-        _print_json(document)
-    else:
-        click.echo(text)
-
-
-def _print_json(document: Any) -> None:
-    click.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode())
-
-
-def _table(columns: str, rows: Any) -> str:
-    names = columns.split()
-    lines = [names]
-    for row in rows:
-        cells = [row[name] for name in names]
-        lines.append([", ".join(cell) if isinstance(cell, list) else cell for cell in cells])
-    widths = [max(len(line[at]) for line in lines) for at in range(len(names))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
     )

@@ -8,7 +8,7 @@ from extensions.writes import keyed, resource
 
 from rollbook.register import copies
 from rollbook.storage.copying import Proof
-from rollbook.storage.database import open_database
+from rollbook.storage.opening import open_database
 from support import SiteWorld, start_server
 
 KINDS = ("sqlite", "postgresql")

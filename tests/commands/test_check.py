@@ -12,7 +12,7 @@ from commands.registers import KINDS, Source, copied
 
 from databases import beside, run_sql
 from rollbook.register import checks, upkeep
-from rollbook.storage.database import open_database
+from rollbook.storage.opening import open_database
 from rollbook.storage.statements import Statement
 from support import run_rollbook
 

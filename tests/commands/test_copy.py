@@ -16,9 +16,9 @@ from extensions.writes import is_replayed, keyed, resource, total
 from databases import run_sql
 from rollbook.storage import copying
 from rollbook.storage.copying import Proof
-from rollbook.storage.database import open_database
 from rollbook.storage.faults import StorageError
 from rollbook.storage.migrate import bring_up_to_date
+from rollbook.storage.opening import open_database
 from support import RunningServer, run_rollbook
 
 Empty = Callable[[str], str]

@@ -14,8 +14,8 @@ import pytest
 
 from databases import copied, empty_url_of, run_sql, url_of
 from rollbook.register import passwords, users
-from rollbook.storage.database import open_database
 from rollbook.storage.migrate import bring_up_to_date
+from rollbook.storage.opening import open_database
 from support import feed_rollbook, readable
 
 EMAIL = "Mira@Example.test"

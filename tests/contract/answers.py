@@ -1,5 +1,6 @@
 """What the tests of the sections share: error objects as the contract words them, and short ways to begin."""
 
+import contextlib
 import json
 import re
 from collections.abc import Iterable
@@ -7,7 +8,7 @@ from typing import Any
 
 from rollbook.register import keys
 from rollbook.register.moments import now
-from rollbook.storage.database import open_database
+from rollbook.storage.opening import open_database
 from support import Client, Reply, RunningServer, SiteWorld, wait_until
 
 JSON_API = "application/vnd.api+json"
@@ -170,14 +171,13 @@ def shown(client: Client, path: str) -> Json:
 
 def key_for(server: RunningServer, *sites: SiteWorld, permissions: tuple[str, ...] = ()) -> Client:
     """Return a client with a new key for these sites, or for all; without permissions it has every one."""
-    database = open_database(server.database_url)
-    try:
-        with database.transaction() as transaction:
-            key = keys.create(
-                transaction, name="Test", site_ids=[int(each.id) for each in sites], permissions=permissions
+    site_ids = [int(each.id) for each in sites]
+    with contextlib.closing(open_database(server.database_url)) as database:
+        key = database.do(
+            lambda transaction: keys.create(
+                transaction, name="Test", site_ids=site_ids, permissions=permissions
             )
-    finally:
-        database.close()
+        )
     assert key.client_secret is not None
     return server.client(server.token(key.client_id, key.client_secret))
 

@@ -17,7 +17,7 @@ from rollbook.api.passwords import MOST_WAITING, PasswordDesk
 from rollbook.jsonapi.errors import Refused
 from rollbook.register import passwords, users
 from rollbook.register.callers import PERMISSIONS
-from rollbook.storage.database import open_database
+from rollbook.storage.opening import open_database
 from support import Reply, RunningServer, feed_rollbook, run_rollbook, start_server, wait_until
 
 FORM = "application/x-www-form-urlencoded"

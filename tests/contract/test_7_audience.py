@@ -14,7 +14,7 @@ from contract.finding import found
 from databases import beside, url_of
 from rollbook.register import checks, consent, days
 from rollbook.register.moments import now
-from rollbook.storage.database import open_database
+from rollbook.storage.opening import open_database
 from support import Client, SiteWorld, start_server
 
 DAY = 86_400

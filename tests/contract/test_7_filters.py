@@ -17,8 +17,9 @@ from rollbook.register import beginnings, contacts, sites
 from rollbook.register.callers import Caller
 from rollbook.register.catalogue import RESOURCES
 from rollbook.register.resource import PageAsked, page
-from rollbook.storage.database import Database, open_database
+from rollbook.storage.database import Database
 from rollbook.storage.migrate import bring_up_to_date
+from rollbook.storage.opening import open_database
 from support import RunningServer, SiteWorld, run_rollbook
 
 

@@ -21,7 +21,7 @@ from rollbook.cli import main
 from rollbook.register import erasure
 from rollbook.register.callers import Caller
 from rollbook.register.resource import Found
-from rollbook.storage.database import open_database
+from rollbook.storage.opening import open_database
 from support import Client, Reply, RunningServer, SiteWorld, start_server, wait_until
 
 SEED = 20261124

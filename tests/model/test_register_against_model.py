@@ -28,7 +28,7 @@ from model.things import FIELD_KINDS, Answer, Key, Refused, Thing, not_found
 
 from rollbook.register import keys as register_keys
 from rollbook.register import sites as register_sites
-from rollbook.storage.database import open_database
+from rollbook.storage.opening import open_database
 from support import Client, Reply, RunningServer, start_server
 
 STEPS_OF_A_SOAK = 100_000

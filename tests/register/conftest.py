@@ -7,7 +7,8 @@ import pytest
 from register.house import open_register
 
 from databases import copied, forget
-from rollbook.storage.database import Database, open_database
+from rollbook.storage.database import Database
+from rollbook.storage.opening import open_database
 
 
 @pytest.fixture(scope="session")

@@ -13,8 +13,9 @@ from rollbook.jsonapi.writing import Collection
 from rollbook.register import contacts, resource, sites
 from rollbook.register.callers import PERMISSIONS, Caller
 from rollbook.register.catalogue import RESOURCES
-from rollbook.storage.database import Database, open_database
+from rollbook.storage.database import Database
 from rollbook.storage.migrate import bring_up_to_date
+from rollbook.storage.opening import open_database
 
 KEY = 77
 

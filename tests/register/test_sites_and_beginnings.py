@@ -10,8 +10,9 @@ from databases import on_postgresql, url_of
 from rollbook.register import beginnings, checks, days, keys, sites, tagging, tags, upkeep, users
 from rollbook.register.resource import Found
 from rollbook.register.tagging import Tagging, Verb
-from rollbook.storage.database import Database, open_database
+from rollbook.storage.database import Database
 from rollbook.storage.migrate import bring_up_to_date
+from rollbook.storage.opening import open_database
 
 
 def make(

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from databases import forget, url_of
-from rollbook.storage.database import Database, open_database
+from rollbook.storage.database import Database
 from rollbook.storage.migrate import bring_up_to_date
+from rollbook.storage.opening import open_database
 
 
 @pytest.fixture

@@ -19,10 +19,11 @@ from storage.leases import add_kinds, add_lease, kinds_of, served
 from databases import empty_url_of, on_postgresql, run_sql
 from rollbook import cli
 from rollbook.storage import tables, workers
-from rollbook.storage.database import Database, open_database
+from rollbook.storage.database import Database
 from rollbook.storage.faults import SchemaMismatch, Unavailable
 from rollbook.storage.ids import BLOCK
 from rollbook.storage.migrate import bring_up_to_date
+from rollbook.storage.opening import open_database
 from rollbook.storage.statements import InsertRows, every_statement
 from rollbook.storage.transactions import Snapshot, Transaction
 from support import run_rollbook

@@ -12,11 +12,12 @@ from sqlalchemy import insert, select
 
 from databases import PostgreSQLServer
 from fault_proxy import NOTHING, Fault, FaultProxy, Plan, Planned
-from rollbook.storage import postgresql as engine
+from rollbook.storage import postgresql_session as engine
 from rollbook.storage import tables
-from rollbook.storage.database import Database, open_database
+from rollbook.storage.database import Database
 from rollbook.storage.faults import Unavailable
-from rollbook.storage.postgresql import NOTE_WRITE, PostgreSQLSession
+from rollbook.storage.opening import open_database
+from rollbook.storage.postgresql_session import NOTE_WRITE, PostgreSQLSession
 from rollbook.storage.statements import InsertRows, Statement
 from rollbook.storage.transactions import Snapshot, Transaction
 from support import wait_until
@@ -131,8 +132,10 @@ def test_another_attempt_waits_for_a_backend_that_ends_later_and_then_does_it(wo
         world.proxy.release.set()
         return await written
 
-    assert world.served(work) == "kind 1 by attempt 2"
-    assert (world.attempts, world.kinds()) == (2, ["kind 1"])
+    answer = world.served(work)
+    # The cut may meet the second attempt, too.
+    assert world.attempts >= 2
+    assert (answer, world.kinds()) == (f"kind 1 by attempt {world.attempts}", ["kind 1"])
 
 
 def test_writes_of_which_some_lose_their_answer_leave_each_row_once(world: World) -> None:

@@ -18,7 +18,8 @@ from rollbook.jsonapi.reading import Draft
 from rollbook.register import contacts, erasure, sites, upkeep
 from rollbook.register.resource import Found
 from rollbook.storage import search_index, tables
-from rollbook.storage.database import Database, open_database
+from rollbook.storage.database import Database
+from rollbook.storage.opening import open_database
 from support import Client, Reply, RunningServer, SiteWorld, run_rollbook, start_server, wait_until
 
 pytestmark = pytest.mark.postgresql

@@ -13,8 +13,8 @@ import pytest
 from databases import POSTGRESQL, on_postgresql, run_sql, url_of
 from partitions import PARTITIONS, made_by_migrations, partitioned
 from pooler import MISSING, PROGRAM, SESSIONS, Pooler
-from rollbook.storage.database import open_database
 from rollbook.storage.migrate import bring_up_to_date
+from rollbook.storage.opening import open_database
 from subset import OF_SITES
 from support import RunningServer, run_rollbook, start_server
 

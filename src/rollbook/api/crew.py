@@ -5,8 +5,13 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
-from rollbook.observations import Observe, WorkerEnded
+from rollbook.api.server import bind, serve
+from rollbook.observations import Observe, WorkerEnded, all_of
+from rollbook.settings import Settings
+from rollbook.storage.database import Database
 
 # A worker that dies sooner after its start than this would die again: then all end.
 SHORTEST_LIFE_SECONDS = 5.0
@@ -14,6 +19,32 @@ SHORTEST_LIFE_SECONDS = 5.0
 
 class CrewEnded(Exception):
     """The workers cannot go on; the message says why."""
+
+
+def serve_together(
+    settings: Settings,
+    workers: int,
+    observe: Observe,
+    open_database: Callable[[Settings], Database],
+    open_metrics: Callable[[Settings, int], list[Observe]],
+    describe: Callable[[str], dict[str, Any]],
+    began: float,
+) -> None:
+    """Serve by several processes on one port, each with its own way to the database; see `server.serve`.
+
+    Raises CrewEnded where they cannot go on.
+    """
+    # Each counts the requests that it gets itself.
+    share = max(1, settings.rate_limit // workers) if settings.rate_limit else 0
+
+    def work(number: int) -> None:
+        metrics_port = settings.metrics_port and settings.metrics_port + number
+        own = replace(settings, rate_limit=share, metrics_port=metrics_port)
+        bound = bind(own.host, own.port, shared=True)
+        observers = [observe, *open_metrics(own, own.port)]
+        serve(own, open_database(own), bound, all_of(observers), describe, began)
+
+    Crew(workers, work, observe).run()
 
 
 class Crew:

@@ -238,18 +238,6 @@ moments_differ = Statement(
 )
 kept_days = Statement(select(*(contact_days.c[name] for name in ("site_id", "day", *days.TOTALS))))
 counted_days = Statement(days.every_day)
-every_tag = Statement(select(contact_tags.c.site_id, contact_tags.c.id))
-tagged = Statement(
-    select(contacts.c.subscription, contacts.c.id)
-    .join_from(
-        contact_taggings,
-        contacts,
-        (contacts.c.site_id == contact_taggings.c.site_id) & (contacts.c.id == contact_taggings.c.contact_id),
-    )
-    .where(
-        contact_taggings.c.site_id == bindparam("site_id"), contact_taggings.c.tag_id == bindparam("tag_id")
-    )
-)
 
 
 def _wrong_days(snapshot: Snapshot) -> Iterator[str]:
@@ -267,8 +255,8 @@ def _wrong_days(snapshot: Snapshot) -> Iterator[str]:
 
 def _wrong_members(snapshot: Snapshot) -> Iterator[str]:
     """Compare the sets of each tag with its taggings, a tag at a time."""
-    for site_id, tag_id in snapshot.rows(every_tag):
-        rows = set(snapshot.rows(tagged, {"site_id": site_id, "tag_id": tag_id}))
+    for site_id, tag_id in snapshot.rows(members.every_tag):
+        rows = set(snapshot.rows(members.tagged, {"site_id": site_id, "tag_id": tag_id}))
         kept = members.of_tags(snapshot, site_id, [tag_id])[tag_id]
         noted = {
             (int(state), contact_id)

@@ -102,6 +102,21 @@ MOMENTS_OF = {
 }
 # The last events of each kind, in the order of CONSENT_MOMENTS.
 LAST_OF_KINDS = tuple(func.max(case((events, table.c.occurred_at))) for events in EVENTS.values())
+_of_contacts = (
+    select(
+        table.c.site_id,
+        table.c.contact_id,
+        *(last.label(name) for name, last in zip(CONSENT_MOMENTS, LAST_OF_KINDS, strict=True)),
+    )
+    .group_by(table.c.site_id, table.c.contact_id)
+    .subquery()
+)
+# One pass through the ledger: a look-up for each contact would take hours.
+follow_all = Statement(
+    update(contacts)
+    .where(contacts.c.site_id == _of_contacts.c.site_id, contacts.c.id == _of_contacts.c.contact_id)
+    .values({name: _of_contacts.c[name] for name in CONSENT_MOMENTS})
+)
 moments_of_contact = Statement(
     select(*(contacts.c[name] for name in CONTACT_MOMENTS)).where(
         contacts.c.site_id == bindparam("site_id"), contacts.c.id == bindparam("contact_id")

@@ -14,6 +14,8 @@ from sqlalchemy import bindparam, delete, select, update
 from rollbook.storage import dialects
 from rollbook.storage.statements import InsertRows, Statement
 from rollbook.storage.tables import contact_tag_members as table
+from rollbook.storage.tables import contact_taggings as taggings
+from rollbook.storage.tables import contact_tags, contacts
 from rollbook.storage.transactions import Snapshot, Transaction
 
 # As many bits as a page of the database holds: a change writes a whole page anyway.
@@ -56,6 +58,32 @@ members_of_tags = Statement(
 delete_of_tag = Statement(
     delete(table).where(table.c.site_id == bindparam("site_id"), table.c.tag_id == bindparam("id"))
 )
+
+
+delete_all = Statement(delete(table))
+every_tag = Statement(select(contact_tags.c.site_id, contact_tags.c.id))
+tagged = Statement(
+    select(contacts.c.subscription, contacts.c.id)
+    .join_from(
+        taggings,
+        contacts,
+        (contacts.c.site_id == taggings.c.site_id) & (contacts.c.id == taggings.c.contact_id),
+    )
+    .where(taggings.c.site_id == bindparam("site_id"), taggings.c.tag_id == bindparam("tag_id"))
+)
+
+
+def count_anew(transaction: Transaction) -> None:
+    """Make the sets of all tags anew from their taggings."""
+    transaction.run(delete_all)
+    for site_id, tag_id in transaction.rows(every_tag):
+        blocks: dict[tuple[int, int], int] = {}
+        for subscription, contact_id in transaction.rows(tagged, {"site_id": site_id, "tag_id": tag_id}):
+            block, at = divmod(contact_id, BLOCK)
+            blocks[subscription, block] = blocks.get((subscription, block), 0) | 1 << at
+        transaction.insert(
+            add_block, [(site_id, tag_id, *place, _packed(members)) for place, members in blocks.items()]
+        )
 
 
 def add(transaction: Transaction, place: Place) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import orjson
 from sqlalchemy import bindparam, delete, func, select, update
 
-from rollbook.register import erasure, text
+from rollbook.register import consent, days, erasure, members, text
 from rollbook.register.audience import LETTERS
 from rollbook.register.contact_type import Keys, keys_of
 from rollbook.storage import dialects, search_index
@@ -68,6 +68,19 @@ def index_some(transaction: Transaction) -> int:
         contact_ids = orjson.dumps([each.contact_id for each in entries]).decode()
         transaction.run(remove_from_backlog, {"site_ids": site_ids, "contact_ids": contact_ids})
     return len(rows)
+
+
+def recount(database: Database) -> None:
+    """Make anew all that is kept so that it need not be counted: an older program, which knew nothing of it,
+    may have served the database meanwhile.
+    """
+    database.do(_recount)
+
+
+def _recount(transaction: Transaction) -> None:
+    transaction.run(consent.follow_all)
+    days.count_anew(transaction)
+    members.count_anew(transaction)
 
 
 def finish(database: Database) -> None:

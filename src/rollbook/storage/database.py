@@ -4,49 +4,24 @@ import asyncio
 import contextlib
 import itertools
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 from rollbook.storage.engines import Engine, Session
-from rollbook.storage.faults import SchemaMismatch, StorageError, Unavailable, UnfinishedCopy
+from rollbook.storage.faults import SchemaMismatch, Unavailable, UnfinishedCopy
 from rollbook.storage.ids import Allotter
+from rollbook.storage.reading_together import MOST_REMEMBERED, answer_together
 from rollbook.storage.tables import REVISIONS, UNFINISHED
 from rollbook.storage.transactions import Snapshot, Transaction
 from rollbook.storage.workers import Job, Outcome, Queue, Worker
 
 MOST_WRITES_TOGETHER = 256
-MOST_REMEMBERED = 10_000
 # A search looks at each contact that its index does not have yet, about a microsecond for each.
 MOST_OWED = 1_024
 READY_SECONDS = 2
 
 In = TypeVar("In")
 Out = TypeVar("Out")
-
-
-def open_database(url: str, *, prepares: bool = True) -> "Database":
-    """Return the database that a URL names; raise StorageError for a URL that names none.
-
-    `sqlite:///rollbook.db` is a file relative to the working directory, `sqlite:////srv/rollbook.db` an
-    absolute one; `postgresql://user:password@host/name` is what libpq makes of it. `prepares` says whether
-    statements may be prepared on a server's sessions, which a pooler of transactions may exchange.
-    """
-    scheme, _, path = url.partition(":///")
-    # Each engine's libraries are loaded where it is used, and nowhere else.
-    if scheme == "sqlite" and path:
-        from rollbook.storage.sqlite import SQLite  # noqa: PLC0415
-
-        return Database(SQLite(Path(path)))
-    if url.startswith(("postgresql://", "postgres://")):
-        from rollbook.storage.postgresql import PostgreSQL  # noqa: PLC0415
-
-        return Database(PostgreSQL(url, prepares=prepares))
-    raise StorageError(
-        f"The database URL, which begins with {scheme.partition(':')[0]!r}, is not understood. Set "
-        "ROLLBOOK_DATABASE to sqlite:///<path>, for example sqlite:///rollbook.db, or to "
-        "postgresql://<user>:<password>@<host>/<database>."
-    )
 
 
 class Database:
@@ -189,7 +164,10 @@ class Database:
         memory: dict[tuple[Any, Any], Any] = {}
         self._workers.append(
             Worker(
-                name, jobs, self.engine.most_reads_together, lambda taken: self._read(session, memory, taken)
+                name,
+                jobs,
+                self.engine.most_reads_together,
+                lambda taken: answer_together(self.engine, session, memory, taken),
             )
         )
 
@@ -403,74 +381,9 @@ class Database:
             outcomes.extend(answers)
         return outcomes
 
-    def _read(
-        self, session: Session, memory: dict[tuple[Any, Any], Any], jobs: list[Job]
-    ) -> Sequence[Outcome]:
-        """Do the jobs on one snapshot, which begins after each of them was asked for.
-
-        One that raises ends it, for its transaction may be broken; the rest go on with a new one. Where the
-        database is away, it is away for all of them.
-        """
-        pauses = iter(self.engine.pauses())
-        outcomes: list[Outcome] = [None] * len(jobs)
-        questions = _questions(jobs)
-        while questions:
-            try:
-                session.begin_reading()
-                if not session.is_current or len(memory) > MOST_REMEMBERED:
-                    memory.clear()
-                snapshot = Snapshot(session, self.engine.dialect, memory)
-                while questions:
-                    for place, answer in questions[-1].answers(snapshot):
-                        outcomes[place] = answer
-                    questions.pop()
-                session.commit()
-            except Exception as error:
-                session.roll_back()
-                may_pass = self.engine.may_pass(error, 0)
-                pause = next(pauses, None) if may_pass else None
-                if pause is not None:
-                    time.sleep(pause)
-                    continue
-                unanswered = questions if may_pass else questions[-1:]
-                for place in (place for each in unanswered for place in each.places):
-                    outcomes[place] = self.engine.explained(error)  # raised where it is awaited
-                del questions[-len(unanswered) :]
-        return outcomes
-
     def _roll_back(self, session: Session) -> None:
         self._ids.rolled_back()
         session.roll_back()
-
-
-class _Question(NamedTuple):
-    """An operation on an argument, or on a list of them, with the places of the jobs that wait for it."""
-
-    operation: Callable[..., Any]
-    arguments: list[Any]
-    places: list[int]
-    takes_list: bool
-
-    def answers(self, snapshot: Snapshot) -> Iterable[tuple[int, Outcome]]:
-        """Return the outcome of each place."""
-        if self.takes_list:
-            return zip(self.places, self.operation(snapshot, self.arguments), strict=True)
-        return zip(self.places, itertools.repeat(self.operation(snapshot, self.arguments[0])), strict=False)
-
-
-def _questions(jobs: list[Job]) -> list[_Question]:
-    """Return what jobs ask: those whose operation takes a list together, those who ask the same once."""
-    questions: list[_Question] = []
-    for place, job in enumerate(jobs):
-        for known in questions:
-            if known.operation is job.operation and (job.takes_list or known.arguments[0] == job.argument):
-                known.places.append(place)
-                if job.takes_list:
-                    known.arguments.append(job.argument)
-                break
-        else:
-            questions.append(_Question(job.operation, [job.argument], [place], job.takes_list))
-    return questions
 
 
 def _changes_seen(snapshot: Snapshot, _all: None) -> int:

@@ -98,6 +98,7 @@ class Engine(Protocol):
     `remedy` is what to do with a damaged one. `readers` is how many threads read it, and
     `most_reads_together` how many of their jobs share a state. `is_near` says that a look-up costs less
     than a change of threads, `serves_many` that several servers may serve it at once.
+    `was_kept_whole` says that the last server kept all that this program keeps; known once it is locked.
     """
 
     @property
@@ -116,6 +117,7 @@ class Engine(Protocol):
     most_reads_together: int
     is_near: bool
     serves_many: bool
+    was_kept_whole: bool
 
     def is_there(self) -> bool:
         """Say whether there is a database; one that is away, and not merely missing, counts as there."""

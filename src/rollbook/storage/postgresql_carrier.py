@@ -4,7 +4,7 @@ from collections.abc import Generator, Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
-from rollbook.storage.postgresql import BEGIN_READING, NOTE_CHANGE, REMEMBERED, BoundedConnection
+from rollbook.storage.postgresql_session import BEGIN_READING, NOTE_CHANGE, REMEMBERED, BoundedConnection
 from rollbook.storage.statements import Row
 
 # A number of our own for the advisory lock: the first bytes of "rollbook".

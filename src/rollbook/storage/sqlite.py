@@ -17,6 +17,7 @@ from rollbook.storage import search_index
 from rollbook.storage.engines import Session
 from rollbook.storage.faults import StorageError, Unavailable
 from rollbook.storage.statements import Connection, Row
+from rollbook.storage.tables import REVISIONS
 
 BUSY_MILLISECONDS = 5_000
 WRITER_CACHE_KIB = 32_768
@@ -75,6 +76,7 @@ class SQLite:
         self._connect = connect
         self._synchronous = synchronous
         self._lock: int | None = None
+        self.was_kept_whole = False
         self._watches: list[CommitWatch] = []
 
     @property
@@ -124,14 +126,16 @@ class SQLite:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            holder = os.read(lock, 32).decode("ascii", "replace").strip()
+            holder, *_ = os.read(lock, 64).decode("ascii", "replace").split() or [""]
             os.close(lock)
             raise StorageError(
                 f"Another Rollbook server (process {holder or 'unknown'}) serves {self.path} already. "
                 "Stop it, or choose another file with ROLLBOOK_DATABASE."
             ) from None
+        before = os.read(lock, 64).decode("ascii", "replace").split()
+        self.was_kept_whole = before[1:] == [REVISIONS[-1]]
         os.ftruncate(lock, 0)
-        os.write(lock, str(os.getpid()).encode("ascii"))
+        os.pwrite(lock, f"{os.getpid()} {REVISIONS[-1]}".encode("ascii"), 0)
         self._lock = lock
 
     def close(self) -> None:

@@ -1,0 +1,78 @@
+"""Reads that wait together: on one state of the register, alike questions once, lists of look-ups in one."""
+
+import itertools
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+from rollbook.storage.engines import Engine, Session
+from rollbook.storage.transactions import Snapshot
+from rollbook.storage.workers import Job, Outcome
+
+MOST_REMEMBERED = 10_000
+
+
+def answer_together(
+    engine: Engine, session: Session, memory: dict[tuple[Any, Any], Any], jobs: list[Job]
+) -> Sequence[Outcome]:
+    """Do the jobs on one snapshot, which begins after each of them was asked for.
+
+    One that raises ends it, for its transaction may be broken; the rest go on with a new one. Where the
+    database is away, it is away for all of them.
+    """
+    pauses = iter(engine.pauses())
+    outcomes: list[Outcome] = [None] * len(jobs)
+    questions = _questions(jobs)
+    while questions:
+        try:
+            session.begin_reading()
+            if not session.is_current or len(memory) > MOST_REMEMBERED:
+                memory.clear()
+            snapshot = Snapshot(session, engine.dialect, memory)
+            while questions:
+                for place, answer in questions[-1].answers(snapshot):
+                    outcomes[place] = answer
+                questions.pop()
+            session.commit()
+        except Exception as error:
+            session.roll_back()
+            may_pass = engine.may_pass(error, 0)
+            pause = next(pauses, None) if may_pass else None
+            if pause is not None:
+                time.sleep(pause)
+                continue
+            unanswered = questions if may_pass else questions[-1:]
+            for place in (place for each in unanswered for place in each.places):
+                outcomes[place] = engine.explained(error)  # raised where it is awaited
+            del questions[-len(unanswered) :]
+    return outcomes
+
+
+class _Question(NamedTuple):
+    """An operation on an argument, or on a list of them, with the places of the jobs that wait for it."""
+
+    operation: Callable[..., Any]
+    arguments: list[Any]
+    places: list[int]
+    takes_list: bool
+
+    def answers(self, snapshot: Snapshot) -> Iterable[tuple[int, Outcome]]:
+        """Return the outcome of each place."""
+        if self.takes_list:
+            return zip(self.places, self.operation(snapshot, self.arguments), strict=True)
+        return zip(self.places, itertools.repeat(self.operation(snapshot, self.arguments[0])), strict=False)
+
+
+def _questions(jobs: list[Job]) -> list[_Question]:
+    """Return what jobs ask: those whose operation takes a list together, those who ask the same once."""
+    questions: list[_Question] = []
+    for place, job in enumerate(jobs):
+        for known in questions:
+            if known.operation is job.operation and (job.takes_list or known.arguments[0] == job.argument):
+                known.places.append(place)
+                if job.takes_list:
+                    known.arguments.append(job.argument)
+                break
+        else:
+            questions.append(_Question(job.operation, [job.argument], [place], job.takes_list))
+    return questions
