@@ -83,7 +83,10 @@ class Settings:
     """What an operator can choose; `docs/settings.md` has a line for each."""
 
     database: str = _setting(
-        "ROLLBOOK_DATABASE", "sqlite:///rollbook.db", _text, "where the register is kept: sqlite:///<path>"
+        "ROLLBOOK_DATABASE",
+        "sqlite:///rollbook.db",
+        _text,
+        "where the register is kept: sqlite:///<path> or postgresql://<user>:<password>@<host>/<database>",
     )
     prepared_statements: str = _setting(
         "ROLLBOOK_PREPARED_STATEMENTS",

@@ -59,7 +59,7 @@ OPERATIONS = {
     for operation in item.values()
 }
 # Of the requests of an operation, so many are a success at the least; the others are refused, and as described.
-LEAST_SUCCESS = 0.4
+LEAST_SUCCESS = 0.25
 
 
 @dataclass

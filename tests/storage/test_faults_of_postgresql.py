@@ -12,7 +12,7 @@ from sqlalchemy import insert, select
 
 from databases import PostgreSQLServer
 from fault_proxy import NOTHING, Fault, FaultProxy, Plan, Planned
-from rollbook.storage import postgresql_session as engine
+from rollbook.storage import postgresql, postgresql_session
 from rollbook.storage import tables
 from rollbook.storage.database import Database
 from rollbook.storage.faults import Unavailable
@@ -167,8 +167,8 @@ def test_a_transaction_that_reads_nothing_is_noted_before_it_commits(world: Worl
 def test_a_database_that_falls_silent_is_unavailable_and_is_used_again_when_it_speaks(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "LONGEST_ANSWER_SECONDS", 0.5)
-    monkeypatch.setattr(engine, "PATIENCE_SECONDS", 1.0)
+    monkeypatch.setattr(postgresql_session, "LONGEST_ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr(postgresql, "PATIENCE_SECONDS", 1.0)
 
     async def work() -> None:
         assert await world.database.write(world.add, "kind 1")
@@ -194,7 +194,7 @@ def test_a_database_that_falls_silent_is_unavailable_and_is_used_again_when_it_s
 def test_a_database_that_was_for_reading_only_is_written_to_by_the_next_write(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(postgresql, "PATIENCE_SECONDS", 0.5)
 
     async def work() -> None:
         world.set_read_only("on")
@@ -214,8 +214,8 @@ def test_a_database_that_was_for_reading_only_is_written_to_by_the_next_write(
 def test_while_the_database_is_away_all_who_wait_are_told_together(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "PATIENCE_SECONDS", 0.5)
-    monkeypatch.setattr(engine, "LONGEST_WAIT_SECONDS", 0.5)
+    monkeypatch.setattr(postgresql, "PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(postgresql, "LONGEST_WAIT_SECONDS", 0.5)
 
     async def work() -> None:
         world.proxy.refuse()
