@@ -12,8 +12,7 @@ from sqlalchemy import insert, select
 
 from databases import PostgreSQLServer
 from fault_proxy import NOTHING, Fault, FaultProxy, Plan, Planned
-from rollbook.storage import postgresql, postgresql_session
-from rollbook.storage import tables
+from rollbook.storage import postgresql, postgresql_session, tables
 from rollbook.storage.database import Database
 from rollbook.storage.faults import Unavailable
 from rollbook.storage.opening import open_database
