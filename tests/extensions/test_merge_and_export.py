@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from rollbook.storage.sqlite import connect_with_driver
+from databases import run_sql
 from support import Reply, RunningServer, SiteWorld
 
 
@@ -139,11 +139,8 @@ def test_an_export_tells_what_no_attribute_shows_and_what_was_done_with_those_wh
     for survivor, other in ((second, third), (first, second)):
         identifier = {"data": {"type": "contacts", "id": other}}
         assert site.client.post(f"/v1/contacts/{survivor}/merge", identifier).status == 200
-    connection = connect_with_driver(server.database)
-    try:
-        connection.execute("UPDATE contacts SET mobile_phone_number = '555 020' WHERE id = ?", [int(first)])
-    finally:
-        connection.close()
+    given = "UPDATE contacts SET mobile_phone_number = '555 020' WHERE id = ?"
+    run_sql(server.database_url, given, int(first))
     document = site.client.get(f"/v1/contacts/{first}/export").json
     assert sorted(document["meta"]["merged_ids"]) == [second, third]
     assert document["meta"]["mobile_phone_number"] == "555 020"

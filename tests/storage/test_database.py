@@ -65,7 +65,9 @@ def test_one_that_breaks_the_transaction_takes_none_of_the_others_with_it(
 def break_reference(transaction: Transaction, items: list[int]) -> list[int]:
     if not on_postgresql():
         transaction._session.order("PRAGMA defer_foreign_keys = ON")
-    transaction._session.order("INSERT INTO contact_counts VALUES (99, 0, 0, 0)")
+    transaction._session.order(
+        "INSERT INTO contact_counts (site_id, contacts, subscribed, never_subscribed) VALUES (99, 0, 0, 0)"
+    )
     return items
 
 

@@ -197,7 +197,8 @@ class PostgreSQL:
 
     def faults(self, session: Session) -> list[str]:
         """Return which references point at nothing: somebody may have written without its own checks."""
-        with self.connect() as connection:
+        with self.connect(application_name="rollbook db check") as connection:
+            connection.longest_answer_seconds = None
             connection.execute(b"SET statement_timeout = 0")
             return references.faults(lambda sql: connection.execute(sql.encode()).fetchall())
 

@@ -8,6 +8,7 @@ from typing import Any
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, create_engine, event
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.pool import NullPool
 
 # The first schema that was made for PostgreSQL; those before it are SQLite's alone.
@@ -40,14 +41,22 @@ def upgrade_postgresql(connect: Callable[[], Any]) -> None:
     alchemy = create_engine("postgresql+psycopg://", creator=connect, poolclass=NullPool)
     with alchemy.connect() as connection:
         # A table that is there before any migration keeps a second one waiting for the first.
-        connection.exec_driver_sql("CREATE TABLE IF NOT EXISTS migrating (number bigint NOT NULL)")
-        connection.commit()
+        _make_lock(connection)
         connection.exec_driver_sql("LOCK TABLE migrating IN EXCLUSIVE MODE")
         config = _config(connection)
         if not connection.dialect.has_table(connection, "alembic_version"):
             command.stamp(config, BEFORE_POSTGRESQL)
         command.upgrade(config, "head")
         connection.commit()
+
+
+def _make_lock(connection: Connection) -> None:
+    try:
+        connection.exec_driver_sql("CREATE TABLE IF NOT EXISTS migrating (number bigint NOT NULL)")
+        connection.commit()
+    except IntegrityError:
+        # Another makes it at this moment, and has it in the end: "if not exists" does not wait for that.
+        connection.rollback()
 
 
 def _config(connection: Connection) -> Config:
