@@ -36,7 +36,7 @@ QUERIES = ("SelectStmt", "InsertStmt", "UpdateStmt", "DeleteStmt")
 ORDERS = ("VacuumStmt", "CheckPointStmt", "DeallocateStmt", "VariableShowStmt")
 TRANSACTIONS = tuple(f"TRANS_STMT_{each}" for each in ("BEGIN", "START", "COMMIT", "ROLLBACK"))
 # What a session may set for good: limits, which a session without them would do without.
-SETTINGS = ("lock_timeout", "statement_timeout")
+SETTINGS = ("lock_timeout", "statement_timeout", "application_name")
 # PostgreSQL's own, and those alone: a name that is not here may be of a stored procedure or an extension.
 FUNCTIONS = frozenset(
     [
