@@ -44,6 +44,7 @@ class Database:
         # Of a database that is not near: the number of changes of what is remembered, and who asks for it.
         self._changes_known = -1
         self._asking: asyncio.Future[int] | None = None
+        self._turn_asked = 0
 
     # For one thread: the command line, the start of a server, tests.
 
@@ -229,16 +230,13 @@ class Database:
             return self._glancer.is_current
         if self._reads is None:
             raise Unavailable("The database is not started.")
-        if self._asking is None:
+        if self._asking is None or self._turn_asked != self._reads.turn:
             # All who come in this turn ask together, for the answer is found after the turn.
             self._asking = self._reads.submit(_changes_seen, None)
-            asyncio.get_running_loop().call_soon(self._stop_asking)
+            self._turn_asked = self._reads.turn
         changes = await self._asking
         is_current, self._changes_known = changes == self._changes_known, changes
         return is_current
-
-    def _stop_asking(self) -> None:
-        self._asking = None
 
     async def glance(
         self, operation: Callable[[Snapshot, In], Out], item: In, *, several: bool = False

@@ -40,6 +40,8 @@ class Queue:
         self._of_this_turn: list[Job] = []
         self._limit = limit
         self._closed = False
+        # How often jobs were handed over: what was submitted in one turn begins together, and later.
+        self.turn = 0
 
     def submit(
         self, operation: Callable[..., Any], argument: Any, *, takes_list: bool = False
@@ -58,6 +60,7 @@ class Queue:
 
     def _hand_over(self) -> None:
         jobs, self._of_this_turn = self._of_this_turn, []
+        self.turn += 1
         for job in jobs:
             self._jobs.put(job)
 
