@@ -94,12 +94,14 @@ class FaultProxy:
         listener.bind(("127.0.0.1", self._port))
         self._port = listener.getsockname()[1]
         listener.listen(64)
-        self._listener = listener
+        with self._lock:
+            self._listener = listener
         threading.Thread(target=self._take, args=(listener,), daemon=True).start()
 
     def refuse(self) -> None:
         """Cut all connections, and have new ones refused."""
-        listener, self._listener = self._listener, None
+        with self._lock:
+            listener, self._listener = self._listener, None
         if listener is not None:
             with contextlib.suppress(OSError):
                 listener.shutdown(socket.SHUT_RDWR)
@@ -138,8 +140,13 @@ class FaultProxy:
             database.settimeout(None)
             link = _Link(self, client, database)
             with self._lock:
-                self._links.add(link)
+                is_taken = self._listener is listener
+                if is_taken:
+                    self._links.add(link)
             link.start()
+            if not is_taken:
+                # Accepted while all were cut.
+                link.cut()
 
     def forget(self, link: "_Link") -> None:
         """Note that a link is cut."""
