@@ -226,6 +226,8 @@ def test_while_the_database_is_away_all_who_wait_are_told_together(
         # Each by itself would have waited half a second at least.
         assert time.monotonic() - began < 15
         world.proxy.accept()
+        # The pool tries again after a pause of its own.
+        monkeypatch.setattr(postgresql, "PATIENCE_SECONDS", 30.0)
         assert await world.database.write(world.add, "kind 0")
 
     world.served(work)

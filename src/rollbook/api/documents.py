@@ -28,6 +28,7 @@ from rollbook.register.resource import (
     changed_item,
     each_one,
     is_short,
+    may_be_short,
     missing,
     new_item,
     page,
@@ -116,6 +117,8 @@ async def answer_page(call: Call, resource: Resource, query: Query, path: str = 
     database = call.house.database
     if is_short(asked):
         collection = await database.glance(page, asked, several=True)
+    elif may_be_short(asked):
+        collection = await database.glance_or_read(page, asked)
     else:
         collection = await database.read(page, asked)
     document = collection_document(

@@ -161,13 +161,31 @@ class Resource:
         return self.columns[1]
 
 
-class PageAsked(NamedTuple):
+@dataclass(frozen=True)
+class PageAsked:
     """A page of a collection that is asked for, by one who sees these sites."""
 
     resource: Resource
     query: Query
     sites: frozenset[int]
     catalogue: Mapping[str, Resource]
+
+    @cached_property
+    def filters_and_sites(self) -> "tuple[Filters, tuple[int, ...]]":
+        """The values of each filter's alternatives, and the sites that are left to look at."""
+        asked = dict(self.query.filters)
+        declared = self.resource.type.filters_by_name
+        sites = self.sites
+        if SITE_FILTER.name in asked and SITE_FILTER.name in declared:
+            sites = sites & frozenset(_sites_asked(asked.pop(SITE_FILTER.name)[0], ()))
+        ordered = tuple(sorted(sites))
+        filters: list[tuple[str, list[Sequence[Any]]]] = []
+        for name, texts in asked.items():
+            of_text = declared[name].values
+            alternatives = [values for text in texts if (values := of_text(text, ordered)) is not None]
+            if alternatives:
+                filters.append((name, alternatives))
+        return filters, ordered
 
 
 class OneAsked(NamedTuple):
@@ -206,7 +224,7 @@ def page(snapshot: Snapshot, asked: PageAsked) -> Collection:
     Raises Refused for a cursor that does not belong to the collection and its sort.
     """
     resource, query = asked.resource, asked.query
-    filters, sites = _filters_and_sites(resource, query, asked.sites)
+    filters, sites = asked.filters_and_sites
     if not sites:
         return Collection((), 0)
     shape, values, known = _question(snapshot, asked, sites, filters)
@@ -237,7 +255,16 @@ def is_short(asked: PageAsked) -> bool:
     others = [name for name, _ in asked.query.filters if name != SITE_FILTER.name]
     if others or asked.query.page.offset + asked.query.page.size > SHORT_ROWS:
         return False
-    return len(_filters_and_sites(asked.resource, asked.query, asked.sites)[1]) <= 1
+    return len(asked.filters_and_sites[1]) <= 1
+
+
+def may_be_short(asked: PageAsked) -> bool:
+    """Say whether the search index may lead to few: of one site, by one part of a text."""
+    if asked.query.page.size > SHORT_ROWS:
+        return False
+    filters, sites = asked.filters_and_sites
+    values = [value for _, alternatives in filters for each in alternatives for value in each]
+    return len(sites) == len(filters) == 1 and sum(isinstance(value, Question) for value in values) == 1
 
 
 def each_one(snapshot: Snapshot, items: list[OneAsked]) -> list[Collection | None]:
@@ -335,24 +362,6 @@ def stored(snapshot: Snapshot, resource: Resource, site_id: int, number: int) ->
     """Return a resource of a site as it stands."""
     records = _by_id(snapshot, resource, (site_id,), [number])
     return records[0] if records else None
-
-
-def _filters_and_sites(
-    resource: Resource, query: Query, seen: frozenset[int]
-) -> tuple[list[tuple[str, list[Sequence[Any]]]], tuple[int, ...]]:
-    """Return the values of each filter's alternatives, and the sites that are left to look at."""
-    asked = dict(query.filters)
-    sites = seen
-    if SITE_FILTER.name in asked and SITE_FILTER.name in resource.type.filters_by_name:
-        sites = seen & frozenset(_sites_asked(asked.pop(SITE_FILTER.name)[0], ()))
-    ordered = tuple(sorted(sites))
-    filters: list[tuple[str, list[Sequence[Any]]]] = []
-    for name, texts in asked.items():
-        of_text = resource.type.filters_by_name[name].values
-        alternatives = [values for text in texts if (values := of_text(text, ordered)) is not None]
-        if alternatives:
-            filters.append((name, alternatives))
-    return filters, ordered
 
 
 def _question(

@@ -12,7 +12,7 @@ from rollbook.storage.faults import SchemaMismatch, Unavailable, UnfinishedCopy
 from rollbook.storage.ids import Allotter
 from rollbook.storage.reading_together import MOST_REMEMBERED, answer_together
 from rollbook.storage.tables import REVISIONS, UNFINISHED
-from rollbook.storage.transactions import Snapshot, Transaction
+from rollbook.storage.transactions import Snapshot, TakesLong, Transaction
 from rollbook.storage.workers import Job, Outcome, Queue, Worker
 
 MOST_WRITES_TOGETHER = 256
@@ -249,6 +249,13 @@ class Database:
             return await self.read(operation, item)
         return self._near(self._glancer, operation, item, several)
 
+    async def glance_or_read(self, operation: Callable[[Snapshot, In], Out], item: In) -> Out:
+        """Do a read that may turn out to be a `glance`, as such where it does not raise TakesLong."""
+        if self._glancer is not None:
+            with contextlib.suppress(TakesLong):
+                return self._near(self._glancer, operation, item, several=True, is_hurried=True)
+        return await self.read(operation, item)
+
     async def glance_at_each(
         self,
         operation: Callable[[Snapshot, list[In]], Sequence[Out]],
@@ -267,14 +274,20 @@ class Database:
         return outcome
 
     def _near(
-        self, session: Session, operation: Callable[[Snapshot, In], Out], item: In, several: bool
+        self,
+        session: Session,
+        operation: Callable[[Snapshot, In], Out],
+        item: In,
+        several: bool,
+        is_hurried: bool = False,
     ) -> Out:
+        snapshot = Snapshot(session, self.engine.dialect, self._memory, is_hurried=is_hurried)
         try:
             if not several:
-                return operation(Snapshot(session, self.engine.dialect, self._memory), item)
+                return operation(snapshot, item)
             session.begin_reading()
             try:
-                return operation(Snapshot(session, self.engine.dialect, self._memory), item)
+                return operation(snapshot, item)
             finally:
                 session.commit()
         except Exception as error:

@@ -30,7 +30,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from rollbook.storage import dialects
 from rollbook.storage.dialects import Condition
 from rollbook.storage.statements import InsertRows, Statement
-from rollbook.storage.transactions import Snapshot, Transaction
+from rollbook.storage.transactions import Snapshot, TakesLong, Transaction
 
 # Between the tokens of a text; a gram that contains one is indexed with a space instead.
 SEPARATOR = "\x1f"
@@ -44,7 +44,9 @@ CREATE = {
     "postgresql": (
         "CREATE TABLE contact_search (site_id bigint NOT NULL, contact_id bigint NOT NULL, "
         "grams tsvector NOT NULL, PRIMARY KEY (site_id, contact_id))",
-        "CREATE INDEX contact_search_by_gram ON contact_search USING gin (grams)",
+        # Each search reads all of what waits to be merged into the index, which is thus kept to so many KiB.
+        "CREATE INDEX contact_search_by_gram ON contact_search USING gin (grams) "
+        "WITH (gin_pending_list_limit = 64)",
     ),
 }
 # The inverted index is made anew after many contacts were added, which costs less than adding to it.
@@ -82,9 +84,15 @@ _count_up_to = {
 
 # Words, each as alternatives, each of tokens that must be there together.
 Words = Sequence[Sequence[Sequence[str]]]
-# A token is rare that fewer contacts have; where no token is, one that is not very common will do.
+# A token is rare that fewer contacts have; where no token is, one that is not very common will do. One that
+# very few have is enough by itself.
 RARE = (256, 2_048)
+VERY_FEW = 32
 MOST_COUNTED = 24
+# How many contacts have a token at least, where it was found not to be rare. What is common stays common, and
+# were it not, a search would find the same by a longer way.
+MOST_KNOWN = 10_000
+_known_as_common: dict[str, int] = {}
 
 
 class Entry(NamedTuple):
@@ -148,38 +156,67 @@ def narrowed(snapshot: Snapshot, asked: Question) -> Question:
     """Return a question for rare tokens alone: common ones take long to intersect, and narrow little more.
 
     PostgreSQL begins with the rarest by itself; tokens that only begin so cannot be counted up to a limit.
+    Raises TakesLong where the snapshot is for a glance, and many contacts may have what is asked for.
     """
-    if snapshot.dialect_name != "sqlite" or asked.by_beginning:
+    if snapshot.dialect_name != "sqlite":
         return asked
     of_sites = [
-        (_rare(snapshot, words, closer), mark)
+        (_rare(snapshot, words, closer, mark, counts=not asked.by_beginning), mark)
         for (words, mark), closer in zip(asked.of_sites, asked.closer, strict=True)
     ]
-    return question(of_sites, asked.closer, by_beginning=False)
+    return question(of_sites, asked.closer, by_beginning=asked.by_beginning)
 
 
-def _rare(snapshot: Snapshot, words: Words, closer: Words) -> Words:
+def _rare(snapshot: Snapshot, words: Words, closer: Words, mark: str, *, counts: bool) -> Words:
     """Return the rare tokens of the words that have some, or all of few tokens where none has."""
-    some = next((each for each in (closer, words) if 1 < _many(each) <= MOST_COUNTED), None)
-    if some is None:
-        return words
+    some = next((each for each in (closer, words) if counts and 1 < _many(each) <= MOST_COUNTED), [])
     for limit in RARE:
-        few = [
-            [[token for token in each if _is_rarer(snapshot, token, limit)] for each in word] for word in some
-        ]
-        # A word of two spellings is as common as the more common one.
-        rare = [word for word in few if all(word)]
-        if rare:
+        rare = []
+        for word in some:
+            spelled = [_held_by_fewer(snapshot, tokens, limit) for tokens in word]
+            # A word of two spellings is as common as the more common one.
+            if all(tokens for tokens, _ in spelled):
+                rare.append([tokens for tokens, _ in spelled])
+            if sum(most for _, most in spelled) < VERY_FEW:
+                rare = rare[-1:]
+                break
+        if rare and not (snapshot.is_hurried and _many_with(snapshot, mark, limit) >= limit):
             return rare
+        if snapshot.is_hurried:
+            raise TakesLong
     return words
+
+
+def _held_by_fewer(snapshot: Snapshot, tokens: Sequence[str], limit: int) -> tuple[list[str], int]:
+    """Return the tokens that fewer contacts have than the limit, or one alone that very few have; and how
+    many contacts may have them.
+    """
+    rare: list[str] = []
+    fewest = limit
+    for token in tokens:
+        many = _many_with(snapshot, token, limit)
+        fewest = min(fewest, many)
+        if many < VERY_FEW:
+            return [token], many
+        if many < limit:
+            rare.append(token)
+    return rare, fewest
+
+
+def _many_with(snapshot: Snapshot, token: str, limit: int) -> int:
+    """Return how many contacts have a token, or the limit where more have."""
+    if _known_as_common.get(token, 0) >= limit:
+        return limit
+    many = count_up_to(snapshot, '"' + token.replace('"', '""') + '"', limit)
+    if many >= limit:
+        if len(_known_as_common) >= MOST_KNOWN:
+            _known_as_common.clear()
+        _known_as_common[token] = limit
+    return many
 
 
 def _many(words: Words) -> int:
     return sum(len(each) for word in words for each in word)
-
-
-def _is_rarer(snapshot: Snapshot, token: str, limit: int) -> bool:
-    return count_up_to(snapshot, '"' + token.replace('"', '""') + '"', limit) < limit
 
 
 def count_up_to(snapshot: Snapshot, asked: str, limit: int) -> int:

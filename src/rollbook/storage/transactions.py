@@ -16,14 +16,27 @@ Out = TypeVar("Out")
 NOTHING: Mapping[str, Any] = {}
 
 
-class Snapshot:
-    """One consistent state of the register, to be read."""
+class TakesLong(Exception):
+    """A look that was to be a short one is not."""
 
-    __slots__ = ("_dialect", "_memory", "_session", "statements_run")
+
+class Snapshot:
+    """One consistent state of the register, to be read.
+
+    `is_hurried` says that everybody waits for who reads it: what might scan raises TakesLong.
+    """
+
+    __slots__ = ("_dialect", "_memory", "_session", "is_hurried", "statements_run")
 
     def __init__(
-        self, session: Session, dialect: Dialect, memory: dict[tuple[Any, Any], Any] | None = None
+        self,
+        session: Session,
+        dialect: Dialect,
+        memory: dict[tuple[Any, Any], Any] | None = None,
+        *,
+        is_hurried: bool = False,
     ) -> None:
+        self.is_hurried = is_hurried
         self._session = session
         self._dialect = dialect
         self._memory = memory

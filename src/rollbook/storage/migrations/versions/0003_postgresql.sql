@@ -238,7 +238,7 @@ CREATE INDEX tokens_by_key ON tokens (key_id, refresh_expires_at);
 
 CREATE TABLE contact_search (site_id bigint NOT NULL, contact_id bigint NOT NULL, grams tsvector NOT NULL, PRIMARY KEY (site_id, contact_id));
 
-CREATE INDEX contact_search_by_gram ON contact_search USING gin (grams);
+CREATE INDEX contact_search_by_gram ON contact_search USING gin (grams) WITH (gin_pending_list_limit = 64);
 
 CREATE TABLE remembered_changes (
     id BIGINT NOT NULL,
