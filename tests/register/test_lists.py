@@ -1,5 +1,6 @@
 """Proves what lists find, that they see the asker's sites alone, and that a page costs a fixed number of statements."""
 
+import contextlib
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
@@ -9,10 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from register.house import ask, caller, create, new, open_register, page, stored
 
-from rollbook.register import resource
+from rollbook.jsonapi.query import read_query
+from rollbook.register import resource, upkeep
 from rollbook.register.catalogue import RESOURCES
 from rollbook.register.text import email_text, text_key
+from rollbook.storage import search_index
 from rollbook.storage.database import Database
+from rollbook.storage.transactions import TakesLong
 
 NAMES = [
     "Ines Okafor", "ines okafor", "Jörg Straße", "JORG STRASSE", "Jo\u0308rg", "李小龍", "李", "Σίσυφος", "ΣΊΣΥΦΟΣ",
@@ -20,14 +24,18 @@ NAMES = [
     "👩‍👩‍👧", "aaaa", "aaa", "aa", "A", "x\x1fy", "NULL", "İstanbul", "istanbul", "e\u0301clair", "éclair", "AND OR NOT",
     "*", '"', "(", "long " * 400 + "end", "名" * 1500,
 ]  # fmt: skip
+NOT_INDEXED = 6
 
 
 @pytest.fixture(scope="module")
 def people(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
-    """A register with people of many names on site 1, and the same on site 2."""
+    """A register with people of many names on site 1, and the same on site 2; some are not indexed yet."""
     opened = open_register(tmp_path_factory.mktemp("people") / "rollbook.db")
     for site in (1, 2):
-        create(opened, *(new(site, name=name, email=f"Person{at}@ex.test") for at, name in enumerate(NAMES)))
+        made = [new(site, name=name, email=f"Person{at}@ex.test") for at, name in enumerate(NAMES)]
+        create(opened, *made[:-NOT_INDEXED])
+        upkeep.finish(opened)
+        create(opened, *made[-NOT_INDEXED:])
     yield opened
     opened.close()
 
@@ -63,13 +71,55 @@ def test_a_part_of_a_name_finds_exactly_the_names_that_contain_it_in_any_case(
 def test_a_search_finds_exactly_those_with_every_word_in_name_or_email(
     people: Database, parts: list[str]
 ) -> None:
-    words = " ".join(parts).split()
-    expected = sorted(
+    query = f"filter[search]={quote(' '.join(parts))}"
+    assert found_names(people, query, 1) == scanned(" ".join(parts).split())
+
+
+def scanned(words: list[str]) -> list[str]:
+    """Return the names of those who have every word in their name or e-mail."""
+    return sorted(
         name
         for at, name in enumerate(NAMES)
         if all(text_key(word) in text_key(name) or word.lower() in f"person{at}@ex.test" for word in words)
     )
-    assert found_names(people, f"filter[search]={quote(' '.join(parts))}", 1) == expected
+
+
+def hurried(database: Database, query: str) -> list[Any]:
+    """Return the names that a look finds for which everybody waits."""
+    read = read_query(RESOURCES["contacts"].type, f"page[size]=250&{query}".encode())
+    asked = resource.PageAsked(RESOURCES["contacts"], read, frozenset({1}), RESOURCES)
+    with database.snapshot() as snapshot:
+        snapshot.is_hurried = True
+        return sorted(record.attributes["name"] for record in resource.page(snapshot, asked).records)
+
+
+@pytest.mark.sqlite
+@given(parts=st.lists(PARTS, min_size=1, max_size=4))
+@settings(max_examples=150, deadline=None, print_blob=True)
+def test_a_search_finds_the_same_whatever_counts_as_rare(people: Database, parts: list[str]) -> None:
+    words = " ".join(parts).split()
+    query = f"filter[search]={quote(' '.join(parts))}"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(search_index, "RARE", (4, 12))
+        patch.setattr(search_index, "VERY_FEW", 2)
+        patch.setattr(search_index, "_known_as_common", {})
+        for _ in range(2):
+            assert found_names(people, query, 1) == scanned(words)
+        with contextlib.suppress(TakesLong):
+            assert hurried(people, query) == scanned(words)
+
+
+@pytest.mark.sqlite
+def test_a_hurried_search_does_what_leads_to_few_and_leaves_the_rest(
+    people: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search_index, "RARE", (8, 64))
+    monkeypatch.setattr(search_index, "VERY_FEW", 2)
+    monkeypatch.setattr(search_index, "_known_as_common", {})
+    assert hurried(people, "filter[search]=okafor") == scanned(["okafor"]) != []
+    for of_many in ("person", "pe", "x", "a+b+c"):
+        with pytest.raises(TakesLong):
+            hurried(people, f"filter[search]={of_many}")
 
 
 @pytest.mark.parametrize("part", ["PERSON1", "@ex.", "1", "n1@", "person12@ex.test", "nobody", "%", "_"])

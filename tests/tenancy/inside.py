@@ -64,6 +64,7 @@ def inside(server: RunningServer) -> Iterator[Inside]:
     with pytest.MonkeyPatch.context() as patch:
         for of, name in (
             (Snapshot, "rows"), (Transaction, "insert"), (Database, "read"), (Database, "write"), (Database, "glance"),
+            (Database, "glance_or_read"),
         ):  # fmt: skip
             patch.setattr(of, name, _noting(getattr(of, name), name, steps))
         made = Inside(server, steps)

@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
-from sqlalchemy import ColumnElement, Select, Table, and_, bindparam, func, or_, select, union
+from sqlalchemy import ColumnElement, Select, Table, and_, bindparam, func, or_, select, tuple_, union
 
 from rollbook.storage import dialects
 from rollbook.storage.statements import Statement
@@ -280,11 +280,15 @@ def _ordering(keys: Keys, backwards: bool = False) -> list[ColumnElement[Any]]:
 def _beyond(keys: Keys, forward: bool) -> list[ColumnElement[bool]]:
     """Return the conditions for what comes after the place in the order of the keys, or before it.
 
-    The first says no more than the second, but an index understands it.
+    Where all keys have one direction, an index leads to the place itself. Else the first condition says no
+    more than the second, but an index understands it.
     """
     places: list[ColumnElement[Any]] = [bindparam(f"place_{at}") for at in range(len(keys))]
     columns = [column for column, _ in keys]
     falling = [falls == forward for _, falls in keys]
+    if len(set(falling)) == 1:
+        place = tuple_(*places)
+        return [tuple_(*columns) < place if falling[0] else tuple_(*columns) > place]
     alternatives = []
     for at, column in enumerate(columns):
         past = column < places[at] if falling[at] else column > places[at]
