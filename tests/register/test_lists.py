@@ -24,6 +24,7 @@ NAMES = [
     "👩‍👩‍👧", "aaaa", "aaa", "aa", "A", "x\x1fy", "NULL", "İstanbul", "istanbul", "e\u0301clair", "éclair", "AND OR NOT",
     "*", '"', "(", "long " * 400 + "end", "名" * 1500,
 ]  # fmt: skip
+SHORT_NAMES = [name for name in NAMES if len(name) < 100]
 NOT_INDEXED = 6
 
 
@@ -36,6 +37,16 @@ def people(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
         create(opened, *made[:-NOT_INDEXED])
         upkeep.finish(opened)
         create(opened, *made[-NOT_INDEXED:])
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module")
+def people_of_short_names(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+    """A register whose site 1 has nobody of a name that is too long for the index of search."""
+    opened = open_register(tmp_path_factory.mktemp("short") / "rollbook.db")
+    create(opened, *(new(1, name=name, email=f"Person{at}@ex.test") for at, name in enumerate(SHORT_NAMES)))
+    upkeep.finish(opened)
     yield opened
     opened.close()
 
@@ -75,11 +86,11 @@ def test_a_search_finds_exactly_those_with_every_word_in_name_or_email(
     assert found_names(people, query, 1) == scanned(" ".join(parts).split())
 
 
-def scanned(words: list[str]) -> list[str]:
+def scanned(words: list[str], names: list[str] = NAMES) -> list[str]:
     """Return the names of those who have every word in their name or e-mail."""
     return sorted(
         name
-        for at, name in enumerate(NAMES)
+        for at, name in enumerate(names)
         if all(text_key(word) in text_key(name) or word.lower() in f"person{at}@ex.test" for word in words)
     )
 
@@ -96,7 +107,9 @@ def hurried(database: Database, query: str) -> list[Any]:
 @pytest.mark.sqlite
 @given(parts=st.lists(PARTS, min_size=1, max_size=4))
 @settings(max_examples=150, deadline=None, print_blob=True)
-def test_a_search_finds_the_same_whatever_counts_as_rare(people: Database, parts: list[str]) -> None:
+def test_a_search_finds_the_same_whatever_counts_as_rare(
+    people_of_short_names: Database, parts: list[str]
+) -> None:
     words = " ".join(parts).split()
     query = f"filter[search]={quote(' '.join(parts))}"
     with pytest.MonkeyPatch.context() as patch:
@@ -104,22 +117,55 @@ def test_a_search_finds_the_same_whatever_counts_as_rare(people: Database, parts
         patch.setattr(search_index, "VERY_FEW", 2)
         patch.setattr(search_index, "_known_as_common", {})
         for _ in range(2):
-            assert found_names(people, query, 1) == scanned(words)
+            assert found_names(people_of_short_names, query, 1) == scanned(words, SHORT_NAMES)
         with contextlib.suppress(TakesLong):
-            assert hurried(people, query) == scanned(words)
+            assert hurried(people_of_short_names, query) == scanned(words, SHORT_NAMES)
 
 
 @pytest.mark.sqlite
 def test_a_hurried_search_does_what_leads_to_few_and_leaves_the_rest(
-    people: Database, monkeypatch: pytest.MonkeyPatch
+    people_of_short_names: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(search_index, "RARE", (8, 64))
     monkeypatch.setattr(search_index, "VERY_FEW", 2)
     monkeypatch.setattr(search_index, "_known_as_common", {})
-    assert hurried(people, "filter[search]=okafor") == scanned(["okafor"]) != []
+    assert hurried(people_of_short_names, "filter[search]=okafor") == ["Ines Okafor", "ines okafor"]
     for of_many in ("person", "pe", "x", "a+b+c"):
         with pytest.raises(TakesLong):
-            hurried(people, f"filter[search]={of_many}")
+            hurried(people_of_short_names, f"filter[search]={of_many}")
+
+
+@pytest.mark.sqlite
+def test_a_hurried_search_leaves_a_site_with_long_texts_to_the_readers(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search_index, "_known_as_common", {})
+    create(database, new(1, name="Ines Okafor", email="ines@ex.test"))
+    upkeep.finish(database)
+    assert hurried(database, "filter[search]=okafor") == ["Ines Okafor"]
+    create(database, new(1, name="x" * 2_000, email="long@ex.test"))
+    upkeep.finish(database)
+    with pytest.raises(TakesLong):
+        hurried(database, "filter[search]=okafor")
+
+
+@pytest.mark.parametrize(
+    ("query", "may_be"),
+    [
+        ("filter[search]=okafor", True),
+        ("filter[name_contains]=okafor", True),
+        (f"filter[search]={'+'.join(f'abc{at}' for at in range(40))}", False),
+        ("filter[search]=okafor&page[size]=251", False),
+        ("filter[search]=okafor&filter[subscribed]=true", False),
+        ("filter[subscribed]=true", False),
+    ],
+)
+def test_a_search_may_be_short_that_asks_one_site_for_one_short_text(query: str, may_be: bool) -> None:
+    read = read_query(RESOURCES["contacts"].type, query.encode())
+    asked = resource.PageAsked(RESOURCES["contacts"], read, frozenset({1}), RESOURCES)
+    assert resource.may_be_short(asked) is may_be
+    of_two = resource.PageAsked(RESOURCES["contacts"], read, frozenset({1, 2}), RESOURCES)
+    assert not resource.may_be_short(of_two)
 
 
 @pytest.mark.parametrize("part", ["PERSON1", "@ex.", "1", "n1@", "person12@ex.test", "nobody", "%", "_"])

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from rollbook.storage.ids import BLOCK
 from rollbook.storage.migrate import bring_up_to_date
 from rollbook.storage.opening import open_database
 from rollbook.storage.statements import InsertRows, every_statement
-from rollbook.storage.transactions import Snapshot, Transaction
+from rollbook.storage.transactions import Snapshot, TakesLong, Transaction
 from support import run_rollbook
 
 assert cli.main, "importing it makes every statement of the register"
@@ -173,6 +174,29 @@ def test_a_database_that_is_not_started_or_has_stopped_is_unavailable(database: 
         with pytest.raises(Unavailable):
             asyncio.run(database.ready())
         served(database, nothing)
+
+
+@pytest.mark.sqlite
+def test_a_read_that_may_be_a_glance_is_none_where_it_takes_long_or_work_is_owed(database: Database) -> None:
+    def threads(_snapshot: Snapshot, _none: None) -> str:
+        return threading.current_thread().name
+
+    def threads_of_long(snapshot: Snapshot, _none: None) -> str:
+        if snapshot.is_hurried:
+            raise TakesLong
+        return threading.current_thread().name
+
+    def owe(transaction: Transaction, items: list[None]) -> list[None]:
+        transaction.owes(1)
+        return items
+
+    async def work() -> list[str]:
+        found = [await database.glance_or_read(look, None) for look in (threads, threads_of_long)]
+        await database.write(owe, None)
+        return [*found, await database.glance_or_read(threads, None)]
+
+    here = threading.current_thread().name
+    assert [name == here for name in served(database, work)] == [True, False, False]
 
 
 def test_ids_are_never_given_twice(database: Database) -> None:

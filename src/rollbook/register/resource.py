@@ -25,6 +25,8 @@ from rollbook.storage.transactions import Snapshot, Transaction
 
 # So many rows an index passes in about the time that a change of threads takes.
 SHORT_ROWS = 250
+# Each contact that a search leads to is looked at for each of its words.
+LONGEST_SHORT_SEARCH = 64
 # So many are sorted in about the time that a page takes.
 FEW_TO_SORT = 1_000
 # Beyond this place, a page is found from the end of the collection where that is nearer.
@@ -259,8 +261,9 @@ def is_short(asked: PageAsked) -> bool:
 
 
 def may_be_short(asked: PageAsked) -> bool:
-    """Say whether the search index may lead to few: of one site, by one part of a text."""
-    if asked.query.page.size > SHORT_ROWS:
+    """Say whether the search index may lead to few: of one site, by one text that is no long one."""
+    asked_texts = sum(len(text) for _, texts in asked.query.filters for text in texts)
+    if asked.query.page.size > SHORT_ROWS or asked_texts > LONGEST_SHORT_SEARCH:
         return False
     filters, sites = asked.filters_and_sites
     values = [value for _, alternatives in filters for each in alternatives for value in each]

@@ -250,8 +250,11 @@ class Database:
         return self._near(self._glancer, operation, item, several)
 
     async def glance_or_read(self, operation: Callable[[Snapshot, In], Out], item: In) -> Out:
-        """Do a read that may turn out to be a `glance`, as such where it does not raise TakesLong."""
-        if self._glancer is not None:
+        """Do a read that may turn out to be a `glance`, as such where it does not raise TakesLong.
+
+        Not while anything is owed: a search looks at the texts of all that its index does not have yet.
+        """
+        if self._glancer is not None and not self._owed:
             with contextlib.suppress(TakesLong):
                 return self._near(self._glancer, operation, item, several=True, is_hurried=True)
         return await self.read(operation, item)

@@ -168,7 +168,10 @@ def narrowed(snapshot: Snapshot, asked: Question) -> Question:
 
 
 def _rare(snapshot: Snapshot, words: Words, closer: Words, mark: str, *, counts: bool) -> Words:
-    """Return the rare tokens of the words that have some, or all of few tokens where none has."""
+    """Return the rare tokens of the words that have some, or all of few tokens where none has.
+
+    `mark` is the token of those whose texts are too long for the index; without `counts`, none is rare.
+    """
     some = next((each for each in (closer, words) if counts and 1 < _many(each) <= MOST_COUNTED), [])
     for limit in RARE:
         rare = []
@@ -180,10 +183,11 @@ def _rare(snapshot: Snapshot, words: Words, closer: Words, mark: str, *, counts:
             if sum(most for _, most in spelled) < VERY_FEW:
                 rare = rare[-1:]
                 break
-        if rare and not (snapshot.is_hurried and _many_with(snapshot, mark, limit) >= limit):
-            return rare
-        if snapshot.is_hurried:
+        # Those of long texts are looked at by every search, and a text may be a megabyte.
+        if snapshot.is_hurried and (not rare or _many_with(snapshot, mark, 1)):
             raise TakesLong
+        if rare:
+            return rare
     return words
 
 
