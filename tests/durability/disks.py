@@ -7,6 +7,11 @@ from typing import Any
 
 import apsw
 
+from rollbook.register import beginnings
+from rollbook.storage.database import Database
+from rollbook.storage.migrate import bring_up_to_date
+from rollbook.storage.sqlite import SQLite
+
 SECTOR = 512
 # What is done with a file that a power cut can undo: an offset with bytes, or a new size.
 Pending = tuple[int, bytes] | int
@@ -191,6 +196,17 @@ class FailingVFS(apsw.VFS):
 
     def xOpen(self, name: Any, flags: list[int]) -> apsw.VFSFile:
         return FailingFile(self.failures, name, flags)
+
+
+def begin_register(path: Path) -> int:
+    """Make a register in a file, on a disk that does what it is told; return the id of its first key."""
+    database = Database(SQLite(path))
+    bring_up_to_date(database)
+    with database.transaction() as transaction:
+        beginning = beginnings.begin(transaction, owner_name="O", owner_email="o@example.test")
+    assert beginning is not None
+    database.close()
+    return beginning.key.id
 
 
 def connect_alone(path: Path, vfs_name: str) -> apsw.Connection:

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 from alembic import command
-from durability.disks import Disk, DroppingVFS, PlainConnection, connect_alone
+from durability.disks import Disk, DroppingVFS, PlainConnection, begin_register, connect_alone
 from pysqlite3 import dbapi2 as driver
 from sqlalchemy import create_engine
 
 from rollbook.jsonapi.reading import Draft
 from rollbook.jsonapi.resource import Record
-from rollbook.register import beginnings, checks, contacts, erasure, upkeep
+from rollbook.register import checks, contacts, erasure, upkeep
 from rollbook.register.callers import Caller
 from rollbook.register.resource import Found
 from rollbook.storage import migrations
@@ -43,17 +43,12 @@ class World:
     def __init__(self, folder: Path, synchronous: str = "FULL") -> None:
         self.path = folder / "rollbook.db"
         self.disk = Disk()
-        with_driver = Database(SQLite(self.path))
-        bring_up_to_date(with_driver)
-        with with_driver.transaction() as transaction:
-            beginning = beginnings.begin(transaction, owner_name="O", owner_email="o@example.test")
-        assert beginning is not None
-        with_driver.close()
+        key_id = begin_register(self.path)
         self.disk.load(self.path)
         self.vfs_name = f"dropping-{folder.name}"
         self.vfs = DroppingVFS(self.vfs_name, self.disk)
         self.database = Database(SQLite(self.path, connect=self.connect, synchronous=synchronous))
-        self.caller = Caller(beginning.key.id, 1, frozenset({123}), frozenset(), 0)
+        self.caller = Caller(key_id, 1, frozenset({123}), frozenset(), 0)
         self.acknowledged: list[str] = []
         self.ids: list[int] = []
 

@@ -10,16 +10,15 @@ from typing import Any
 
 import apsw
 import pytest
-from durability.disks import FailingVFS, Failures, connect_alone
+from durability.disks import FailingVFS, Failures, begin_register, connect_alone
 
 from rollbook.jsonapi.reading import Draft
 from rollbook.jsonapi.resource import Record
-from rollbook.register import beginnings, checks, contacts, erasure, upkeep
+from rollbook.register import checks, contacts, erasure, upkeep
 from rollbook.register.callers import Caller
 from rollbook.register.resource import Found
 from rollbook.storage.database import Database
 from rollbook.storage.faults import Unavailable
-from rollbook.storage.migrate import bring_up_to_date
 from rollbook.storage.sqlite import SQLite
 from support import Reply, RunningServer, readable, run_rollbook, wait_until
 
@@ -36,19 +35,14 @@ class World:
 
     def __init__(self, folder: Path, checkpoint_pages: int = 1_000) -> None:
         self.path = folder / "rollbook.db"
-        with_driver = Database(SQLite(self.path))
-        bring_up_to_date(with_driver)
-        with with_driver.transaction() as transaction:
-            beginning = beginnings.begin(transaction, owner_name="O", owner_email="o@example.test")
-        assert beginning is not None
-        with_driver.close()
+        key_id = begin_register(self.path)
         self.failures = Failures()
         self._vfs_name = f"failing-{folder}"
         self._vfs = FailingVFS(self._vfs_name, self.failures)
         self._connection: apsw.Connection | None = None
         self._checkpoint_pages = checkpoint_pages
         self.database = Database(SQLite(self.path, connect=self._connect))
-        self.caller = Caller(beginning.key.id, 1, frozenset({SITE}), frozenset(), 0)
+        self.caller = Caller(key_id, 1, frozenset({SITE}), frozenset(), 0)
         self.names: dict[int, str] = {}
         self._made = 0
         self.database.revision()
