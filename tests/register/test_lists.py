@@ -136,6 +136,23 @@ def test_a_hurried_search_does_what_leads_to_few_and_leaves_the_rest(
 
 
 @pytest.mark.sqlite
+def test_a_hurried_search_has_pages_and_the_exact_total(
+    people_of_short_names: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search_index, "RARE", (8, 64))
+    found = []
+    for number in (1, 2, 3):
+        page = f"filter[search]=okafor&sort=name&page[size]=1&page[number]={number}"
+        read = read_query(RESOURCES["contacts"].type, page.encode())
+        asked = resource.PageAsked(RESOURCES["contacts"], read, frozenset({1}), RESOURCES)
+        with people_of_short_names.snapshot() as snapshot:
+            snapshot.is_hurried = True
+            collection = resource.page(snapshot, asked)
+        found.append(([each.attributes["name"] for each in collection.records], collection.total))
+    assert found == [(["Ines Okafor"], 2), (["ines okafor"], 2), ([], 2)]
+
+
+@pytest.mark.sqlite
 def test_a_hurried_search_leaves_a_site_with_long_texts_to_the_readers(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -248,6 +265,19 @@ def one(database: Database, which: str, *sites: int) -> Any:
     asked = resource.OneAsked(RESOURCES["contacts"], which, ("site",), frozenset(sites), RESOURCES)
     with database.snapshot() as snapshot:
         return resource.each_one(snapshot, [asked])[0]
+
+
+def test_where_a_contact_was_found_last_is_a_hint_and_no_more(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (answer,) = create(database, new(2, email="a@x.test"))
+    number = stored(answer).id
+    for hint in (1, 2, 3):
+        monkeypatch.setattr(resource, "_last_found_in", {(RESOURCES["contacts"], number): hint})
+        found = one(database, str(number), 1, 2)
+        assert found is not None
+        assert found.records == [stored(answer)]
+        assert one(database, str(number), 1, 3) is None
 
 
 def test_one_contact_is_shown_to_who_sees_its_site_and_is_unknown_to_all_others(database: Database) -> None:

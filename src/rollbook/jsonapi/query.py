@@ -89,13 +89,12 @@ def _read_short(resource: ResourceType, query_string: bytes) -> Query:
 def _read(resource: ResourceType, query_string: bytes) -> Query:
     texts: dict[str, str] = {}
     pairs: list[tuple[str, str]] = []
+    read = _read_parameter if len(query_string) > LONGEST_REMEMBERED else _read_short_parameter
     for part in query_string.decode("latin-1").split("&"):
-        encoded, _, value = part.partition("=")
-        if not encoded:
+        name, text, link = read(part)
+        if not name:
             continue
-        name = _decoded(encoded)
-        pairs.append((name, part if LINKABLE.fullmatch(part) else f"{_linkable(name)}={_respelt(value)}"))
-        text = _decoded(value)
+        pairs.append((name, link))
         if name.endswith("[]"):
             name = name[:-2]
             text = f"{texts[name]},{text}" if name in texts else text
@@ -124,6 +123,17 @@ def _read(resource: ResourceType, query_string: bytes) -> Query:
         unsupported=tuple(name for name, _ in filters if resource.filters_by_name[name].grade == "X"),
         pairs=tuple(pairs),
     )
+
+
+def _read_parameter(part: str) -> tuple[str, str, str]:
+    """Return the name and the text of a parameter, and how it is written in a link."""
+    encoded, _, value = part.partition("=")
+    name, text = _decoded(encoded), _decoded(value)
+    return name, text, part if LINKABLE.fullmatch(part) else f"{_linkable(name)}={_respelt(value)}"
+
+
+# Of several parameters, most are the same in every query of a client.
+_read_short_parameter = lru_cache(maxsize=256)(_read_parameter)
 
 
 def fields_of(query: Query, resource: ResourceType) -> frozenset[str] | None:

@@ -1,4 +1,4 @@
-"""How a page is found: one statement for each shape of a question, by one of four plans."""
+"""How a page is found: one statement for each shape of a question, by one of five plans."""
 
 from collections.abc import Callable, Sequence
 from enum import Enum
@@ -35,6 +35,8 @@ class Plan(Enum):
     WALK = "walk"
     # Other indexes lead to few: all of these are found, counted, and sorted.
     SORT = "sort"
+    # The same where so few can be found that all of them are read at once.
+    FEW = "few"
     # A filter means any of several values, each of which has its index: these are walked side by side.
     MERGE = "merge"
     # Their ids are known.
@@ -96,13 +98,17 @@ def has_walk(resource: "Resource", shape: Shape, name: str, lengths: tuple[int, 
 
 @lru_cache(maxsize=MOST_SHAPES)
 def page_statement(resource: "Resource", shape: Shape, backwards: bool = False) -> Statement:
-    """Return the statement for a page by number; the plan that finds all answers how many in each row.
+    """Return the statement for a page by number; the plan that finds all answers how many in each row, and
+    the one that finds few answers all of them.
 
     `backwards` is the page as seen from the end of the collection, its rows in the opposite order.
     """
     if shape.plan in (Plan.WALK, Plan.IDS):
         rows, keys = _source(resource, shape, resource.columns)
         return Statement(rows.order_by(*_ordering(keys, backwards)).limit(SIZE).offset(OFFSET))
+    if shape.plan is Plan.FEW:
+        rows, keys = _source(resource, shape, resource.columns)
+        return Statement(rows.order_by(*_ordering(keys, backwards)))
     if shape.plan is Plan.MERGE:
         found, keys = _merged(resource, shape, [])
         page = select(found).order_by(*_ordering(_named(found, keys))).limit(SIZE).offset(OFFSET).subquery()
@@ -256,7 +262,7 @@ def _condition(resource: "Resource", name: str, lengths: tuple[int, ...], plan: 
     """Return what one filter asks: one of its alternatives, each with so many values."""
     declared = resource.type.filters_by_name[name]
     condition = declared.condition
-    if plan is not Plan.SORT and declared.probe is not None:
+    if plan not in (Plan.SORT, Plan.FEW) and declared.probe is not None:
         condition = declared.probe
     places = iter(range(sum(lengths)))
     return or_(

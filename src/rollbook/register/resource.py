@@ -1,7 +1,7 @@
 """What the register keeps of a resource type, and how it is listed, shown and included."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
@@ -19,7 +19,7 @@ from rollbook.register import plans
 from rollbook.register.callers import Caller
 from rollbook.register.plans import Plan, Shape
 from rollbook.storage import dialects, search_index
-from rollbook.storage.search_index import Question
+from rollbook.storage.search_index import Question, TokensAsked, narrowed
 from rollbook.storage.statements import Row, Statement
 from rollbook.storage.transactions import Snapshot, Transaction
 
@@ -31,6 +31,9 @@ LONGEST_SHORT_SEARCH = 64
 FEW_TO_SORT = 1_000
 # Beyond this place, a page is found from the end of the collection where that is nearer.
 FAR = 1_000
+
+# For how many resources it is remembered where they were found.
+MOST_PLACES_KNOWN = 20_000
 
 # The values of each filter's alternatives.
 Filters = Sequence[tuple[str, Sequence[Sequence[Any]]]]
@@ -241,6 +244,8 @@ def page(snapshot: Snapshot, asked: PageAsked) -> Collection:
     rows = _page_by_number(snapshot, asked, shape, values, known)
     if rows and shape.plan is Plan.SORT:
         total, rows = rows[0][-1], [row[:-1] for row in rows]
+    elif shape.plan is Plan.FEW:
+        total, rows = len(rows), rows[query.page.offset :][: query.page.size]
     elif len(rows) < query.page.size and (rows or not query.page.offset):
         total = query.page.offset + len(rows)
     else:
@@ -267,7 +272,7 @@ def may_be_short(asked: PageAsked) -> bool:
         return False
     filters, sites = asked.filters_and_sites
     values = [value for _, alternatives in filters for each in alternatives for value in each]
-    return len(sites) == len(filters) == 1 and sum(isinstance(value, Question) for value in values) == 1
+    return len(sites) == len(filters) == 1 and sum(isinstance(value, TokensAsked) for value in values) == 1
 
 
 def each_one(snapshot: Snapshot, items: list[OneAsked]) -> list[Collection | None]:
@@ -282,7 +287,7 @@ def each_one(snapshot: Snapshot, items: list[OneAsked]) -> list[Collection | Non
     found = {
         (*of, record.id): record
         for of, ids in wanted.items()
-        for record in _by_id(snapshot, of[0], sorted(of[1]), list(ids))
+        for record in _by_id(snapshot, of[0], of[1], list(ids))
     }
     answers: list[Collection | None] = []
     for asked, number in zip(items, numbers, strict=True):
@@ -296,11 +301,11 @@ def find(snapshot: Snapshot, resource: Resource, caller: Caller, resource_id: st
     """Return the site of a resource; raise Refused, as for an unknown id, where the caller sees none."""
     number = read_id(resource_id)
     if number is not None and caller.sites:
-        sites = sorted(caller.sites)
-        values = plans.site_values(sites) | {"id": number}
-        row = snapshot.row(_site_of(resource, plans.site_places(sites)), values)
-        if row is not None:
-            return int(row[0])
+        for sites in _sites_to_look_at(resource, caller.sites, [number]):
+            values = plans.site_values(sites) | {"id": number}
+            row = snapshot.row(_site_of(resource, plans.site_places(sites)), values)
+            if row is not None:
+                return int(row[0])
     raise missing(snapshot, resource, caller, resource_id)
 
 
@@ -387,7 +392,8 @@ def _question(
         values["ids"] = orjson.dumps(known.ids).decode()
         shape = shape._replace(plan=Plan.IDS)
     elif _is_selective(snapshot, asked, sites, filters):
-        shape = shape._replace(plan=Plan.SORT)
+        # For a glance, `narrowed` has seen to it that there are few.
+        shape = shape._replace(plan=Plan.FEW if snapshot.is_hurried else Plan.SORT)
     elif plans.can_merge(resource, shape):
         shape = shape._replace(plan=Plan.MERGE)
     return shape, values, known
@@ -402,7 +408,7 @@ def _arranged(
 ) -> Sequence[Sequence[Any]]:
     """Return the alternatives of a filter, in each of them first what finds the fewest."""
     alternatives = [
-        [search_index.narrowed(snapshot, value) if isinstance(value, Question) else value for value in each]
+        [narrowed(snapshot, value) if isinstance(value, TokensAsked) else value for value in each]
         for each in alternatives
     ]
     walk = resource.type.filters_by_name[name].walk
@@ -514,15 +520,42 @@ def _of_id(resource: Resource, sites: int) -> Statement:
     return Statement(select(*resource.columns).where(plans.of_sites(resource, sites), wanted))
 
 
-def _by_id(snapshot: Snapshot, resource: Resource, sites: Sequence[int], ids: Sequence[int]) -> list[Record]:
-    if not sites or not ids:
+# The sites that resources were last found in. A resource stays in its site; should an id be of another one,
+# as in another register, it is looked for in all.
+_last_found_in: dict[tuple[Resource, int], int] = {}
+
+
+def _by_id(
+    snapshot: Snapshot, resource: Resource, sites: frozenset[int] | tuple[int, ...], ids: Sequence[int]
+) -> list[Record]:
+    if not ids:
         return []
-    values = plans.site_values(sites)
-    if len(ids) == 1:
-        values["id"], statement = ids[0], _of_id(resource, plans.site_places(sites))
-    else:
-        values["ids"], statement = orjson.dumps(ids).decode(), _of_ids(resource, plans.site_places(sites))
-    return resource.records(snapshot, snapshot.rows(statement, values))
+    for looked_at in _sites_to_look_at(resource, sites, ids):
+        values, places = plans.site_values(looked_at), plans.site_places(looked_at)
+        if len(ids) == 1:
+            values["id"], statement = ids[0], _of_id(resource, places)
+        else:
+            values["ids"], statement = orjson.dumps(ids).decode(), _of_ids(resource, places)
+        rows = snapshot.rows(statement, values)
+        if rows:
+            if len(ids) == 1 < len(looked_at):
+                if len(_last_found_in) >= MOST_PLACES_KNOWN:
+                    _last_found_in.clear()
+                _last_found_in[resource, ids[0]] = rows[0][1]
+            return resource.records(snapshot, rows)
+    return []
+
+
+def _sites_to_look_at(
+    resource: Resource, sites: frozenset[int] | tuple[int, ...], ids: Sequence[int]
+) -> Iterator[Sequence[int]]:
+    """Return where to look for resources, of all these sites: for one alone first where it was last found."""
+    if len(ids) == 1 < len(sites):
+        known = _last_found_in.get((resource, ids[0]))
+        if known is not None and known in sites:
+            yield (known,)
+    if sites:
+        yield sorted(sites)
 
 
 def _included(
@@ -544,5 +577,5 @@ def _included(
         # Only what has a resource type can be linked to; a type that is not built has no ids here.
         if related:
             resource = asked.catalogue[target]
-            found.append((resource.type, _by_id(snapshot, resource, sorted(asked.sites), list(related))))
+            found.append((resource.type, _by_id(snapshot, resource, asked.sites, list(related))))
     return found

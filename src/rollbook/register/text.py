@@ -130,29 +130,29 @@ def _grams(scope: str, text: str) -> str:
 _grams_of_short = lru_cache(maxsize=1_024)(_grams)
 
 
-def gram_query(scopes: Iterable[str], *words: tuple[str, ...]) -> str:
-    """Return the question for contacts of these scopes whose tokens could hold every word.
+def gram_query(scopes: Iterable[str], *words: tuple[str, ...]) -> search_index.TokensAsked:
+    """Return what to ask for contacts of these scopes whose tokens could hold every word.
 
     A word is given as its spellings, one of which must be there.
     """
+    scopes = list(scopes)
     spellings = {spelling for word in words for spelling in word}
     # What is shorter than a gram is the beginning of some.
     by_beginning = any(len(spelling) < GRAM for spelling in spellings)
-    words = words[:MOST_WORDS_ASKED]
-    asked, closer = (
-        [sorted({tuple(_grams_asked(spelling, step)) for spelling in word}) for word in words]
-        for step in (GRAM, 1)
-    )
 
-    def of_scope(scope: str, words: list[list[tuple[str, ...]]]) -> list[list[list[str]]]:
-        return [[[f"{scope} {gram}" for gram in each] for each in word] for word in words]
+    def tokens(closely: bool) -> list[tuple[list[list[list[str]]], str]]:
+        step = 1 if closely else GRAM
+        spelled = [
+            sorted({tuple(_grams_asked(spelling, step)) for spelling in set(word)})
+            for word in words[:MOST_WORDS_ASKED]
+        ]
 
-    scopes = list(scopes)
-    return search_index.question(
-        [(of_scope(scope, asked), f"{scope} {LONG_MARK}") for scope in scopes],
-        [of_scope(scope, closer) for scope in scopes],
-        by_beginning,
-    )
+        def of_scope(scope: str) -> list[list[list[str]]]:
+            return [[[f"{scope} {gram}" for gram in each] for each in word] for word in spelled]
+
+        return [(of_scope(scope), f"{scope} {LONG_MARK}") for scope in scopes]
+
+    return search_index.TokensAsked(tokens, by_beginning=by_beginning)
 
 
 def _grams_asked(needle: str, step: int) -> list[str]:

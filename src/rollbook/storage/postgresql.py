@@ -16,8 +16,7 @@ from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from rollbook.storage import references
 from rollbook.storage.engines import Carrier, Session
 from rollbook.storage.faults import StorageError, Unavailable
-from rollbook.storage.postgresql_session import BoundedConnection, PostgreSQLSession, QuestionDumper
-from rollbook.storage.search_index import Question
+from rollbook.storage.postgresql_session import BoundedConnection, PostgreSQLSession
 from rollbook.storage.statements import Row
 
 # Statements are compiled for it, and executed by the driver.
@@ -242,7 +241,6 @@ CONNECTION: dict[str, Any] = {
 def _adapted(connection: "psycopg.Connection[Row]") -> None:
     # Whole numbers are sent as one type whatever their size: a statement is prepared for the types it gets.
     connection.adapters.register_dumper(int, Int8Dumper)
-    connection.adapters.register_dumper(Question, QuestionDumper)
 
 
 def _limited(connection: "psycopg.Connection[Row]") -> None:

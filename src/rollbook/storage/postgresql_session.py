@@ -8,11 +8,9 @@ from typing import Any, TypeVar
 import psycopg
 from psycopg import errors
 from psycopg.abc import PQGen
-from psycopg.types.string import StrDumperUnknown
 from psycopg_pool import ConnectionPool
 
 from rollbook.storage.dialects import UNSTORABLE
-from rollbook.storage.search_index import Question
 from rollbook.storage.statements import Row
 
 RV = TypeVar("RV")
@@ -195,20 +193,9 @@ class PostgreSQLSession:
             self._pool.putconn(connection)
 
 
-class QuestionDumper(StrDumperUnknown):
-    """Sends a question for tokens in the words of PostgreSQL."""
-
-    def dump(self, obj: str) -> Any:
-        """Return the `tsquery`."""
-        return super().dump(obj.for_postgresql() if isinstance(obj, Question) else obj)
-
-
 def _sendable(value: Any) -> Any:
     """Return a value with what stands for U+0000, which no stored text holds."""
-    # A question has no such text in it: the register made it.
-    if isinstance(value, str) and not isinstance(value, Question):
-        return value.replace("\0", UNSTORABLE)
-    return value
+    return value.replace("\0", UNSTORABLE) if isinstance(value, str) else value
 
 
 def _cannot_write(connection: "psycopg.Connection[Row]") -> bool:

@@ -6,7 +6,8 @@ are not needed. PostgreSQL has lists of tokens (`tsvector`) with an inverted ind
 """
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
@@ -126,53 +127,64 @@ def _remove(transaction: Transaction, site_ids: Collection[int], contact_ids: Co
     transaction.run(_remove_on_postgresql, values)
 
 
-class Question(str):
-    """A question for tokens, in the words of SQLite; `for_postgresql` has them in those of PostgreSQL."""
-
-    of_sites: Sequence[tuple[Words, str]]
-    closer: Sequence[Words]
-    by_beginning: bool
-
-    def for_postgresql(self) -> str:
-        """Return the question as a `tsquery`."""
-        end = ":*" if self.by_beginning else ""
-        return _joined(self.of_sites, " & ", " | ", lambda token: _quoted(token) + end)
+# For each site its words, and one token instead of them all.
+OfSites = Sequence[tuple[Words, str]]
 
 
-def question(of_sites: Sequence[tuple[Words, str]], closer: Sequence[Words], by_beginning: bool) -> Question:
-    """Return the value for `has_tokens`.
+class TokensAsked:
+    """The tokens that contacts are asked to have, `by_beginning` where tokens that begin so will do.
 
     Each site asks for words, a word being alternatives of tokens that must be there together, or for one
-    token instead of them all. `closer` has more tokens of the same words, for each site, of which the rare
-    ones are asked for where `narrowed` finds some. `by_beginning` asks for tokens that begin so.
+    token instead of them all. `tokens` makes them; asked for more, it makes more tokens of the same words,
+    of which the rare ones are asked for where `narrowed` finds some.
     """
-    end = '"*' if by_beginning else '"'
-    made = Question(_joined(of_sites, " AND ", " OR ", lambda token: '"' + token.replace('"', '""') + end))
-    made.of_sites, made.closer, made.by_beginning = of_sites, closer, by_beginning
-    return made
+
+    def __init__(self, tokens: Callable[[bool], OfSites], *, by_beginning: bool) -> None:
+        self._tokens = tokens
+        self.by_beginning = by_beginning
+
+    @cached_property
+    def of_sites(self) -> OfSites:
+        """What each site asks for."""
+        return self._tokens(False)
+
+    @cached_property
+    def closer(self) -> OfSites:
+        """The same, with more tokens of the same words."""
+        return self._tokens(True)
 
 
-def narrowed(snapshot: Snapshot, asked: Question) -> Question:
-    """Return a question for rare tokens alone: common ones take long to intersect, and narrow little more.
+class Question(str):
+    """A question for tokens, in the words of the database that it is for."""
+
+    __slots__ = ()
+
+
+def narrowed(snapshot: Snapshot, asked: TokensAsked) -> Question:
+    """Return the value for `has_tokens`, which asks for rare tokens alone: common ones take long to
+    intersect, and narrow little more.
 
     PostgreSQL begins with the rarest by itself; tokens that only begin so cannot be counted up to a limit.
     Raises TakesLong where the snapshot is for a glance, and many contacts may have what is asked for.
     """
     if snapshot.dialect_name != "sqlite":
-        return asked
-    of_sites = [
-        (_rare(snapshot, words, closer, mark, counts=not asked.by_beginning), mark)
-        for (words, mark), closer in zip(asked.of_sites, asked.closer, strict=True)
-    ]
-    return question(of_sites, asked.closer, by_beginning=asked.by_beginning)
+        end = ":*" if asked.by_beginning else ""
+        return Question(_joined(asked.of_sites, " & ", " | ", lambda token: _quoted(token) + end))
+    if not asked.by_beginning:
+        rare = [(_rare(snapshot, asked, at), mark) for at, (_, mark) in enumerate(asked.closer)]
+        return Question(_joined(rare, " AND ", " OR ", _as_phrase))
+    if snapshot.is_hurried:
+        raise TakesLong
+    return Question(_joined(asked.of_sites, " AND ", " OR ", lambda token: _as_phrase(token) + "*"))
 
 
-def _rare(snapshot: Snapshot, words: Words, closer: Words, mark: str, *, counts: bool) -> Words:
-    """Return the rare tokens of the words that have some, or all of few tokens where none has.
-
-    `mark` is the token of those whose texts are too long for the index; without `counts`, none is rare.
-    """
-    some = next((each for each in (closer, words) if counts and 1 < _many(each) <= MOST_COUNTED), [])
+def _rare(snapshot: Snapshot, asked: TokensAsked, at: int) -> Words:
+    """Return the rare tokens of the words of one site that have some, or all of few tokens where none has."""
+    some, mark = asked.closer[at]
+    if _many(some) > MOST_COUNTED:
+        some = asked.of_sites[at][0]
+    if not 1 < _many(some) <= MOST_COUNTED:
+        some = []
     for limit in RARE:
         rare = []
         for word in some:
@@ -188,7 +200,7 @@ def _rare(snapshot: Snapshot, words: Words, closer: Words, mark: str, *, counts:
             raise TakesLong
         if rare:
             return rare
-    return words
+    return asked.of_sites[at][0]
 
 
 def _held_by_fewer(snapshot: Snapshot, tokens: Sequence[str], limit: int) -> tuple[list[str], int]:
@@ -211,7 +223,7 @@ def _many_with(snapshot: Snapshot, token: str, limit: int) -> int:
     """Return how many contacts have a token, or the limit where more have."""
     if _known_as_common.get(token, 0) >= limit:
         return limit
-    many = count_up_to(snapshot, '"' + token.replace('"', '""') + '"', limit)
+    many = count_up_to(snapshot, _as_phrase(token), limit)
     if many >= limit:
         if len(_known_as_common) >= MOST_KNOWN:
             _known_as_common.clear()
@@ -237,6 +249,11 @@ def _joined(of_sites: Any, and_: str, or_: str, quoted: Any) -> str:
         "(" + and_.join("(" + or_.join(map(all_of, word)) + ")" for word in words) + f"){or_}{quoted(mark)}"
         for words, mark in of_sites
     )
+
+
+def _as_phrase(token: str) -> str:
+    """Return a token as FTS5 reads it."""
+    return '"' + token.replace('"', '""') + '"'
 
 
 def _quoted(token: str) -> str:
@@ -278,7 +295,7 @@ def _in_index(
 
 
 def has_tokens(contact_id: Column[Any], asked: Any, unindexed: Select[Any]) -> ColumnElement[bool]:
-    """Say that a contact has the tokens that a `question` asks for, or is among the `unindexed`."""
+    """Say that a contact has the tokens that a `Question` asks for, or is among the `unindexed`."""
     return _HasTokens(contact_id, asked, unindexed)
 
 
