@@ -91,8 +91,6 @@ class Protocol(asyncio.Protocol):
             if b"pgrade" in data:
                 data = _without_upgrade(data)
             self._head_bytes += len(data)
-            if self._late is None:
-                self._expect(self._settings.header_seconds, Refusal.HEAD_TOO_SLOW)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -105,6 +103,10 @@ class Protocol(asyncio.Protocol):
         if self._in_head and self._head_bytes > self._settings.max_header_bytes:
             self._refuse_head()
             return
+        if not self._in_head:
+            self._expect_once(self._settings.body_seconds, Refusal.BODY_TOO_SLOW)
+        elif self._head_bytes:
+            self._expect_once(self._settings.header_seconds, Refusal.HEAD_TOO_SLOW)
         self._proceed()
 
     def eof_received(self) -> bool:
@@ -169,7 +171,6 @@ class Protocol(asyncio.Protocol):
         self._newest = request
         self._waiting.append(request)
         self._in_head = False
-        self._expect(self._settings.body_seconds, Refusal.BODY_TOO_SLOW)
 
     def on_body(self, body: bytes) -> None:
         """Take a part of the body."""
@@ -242,20 +243,23 @@ class Protocol(asyncio.Protocol):
 
     def _message(self, request: Request, answer: Answer) -> bytes:
         """Return an answer as it goes over the wire."""
-        parts = [STATUS_LINE[answer.status]]
-        own = (b"x-request-id", request.request_id.encode())
-        for name, value in (*self._state.default_headers, own, *request.answer_headers, *answer.headers):
-            parts += (name, b": ", value, b"\r\n")
-        if answer.status not in BODILESS:
-            parts.append(b"content-length: %d\r\n" % len(answer.body))
-        if answer.media_type:
-            parts += (b"content-type: ", answer.media_type, b"\r\n")
+        status, body, media_type, more = answer
+        lines = [
+            b"%b: %b\r\n" % header
+            for header in (*self._state.default_headers, *request.answer_headers, *more)
+        ]
+        if status not in BODILESS:
+            lines.append(b"content-length: %d\r\n" % len(body))
+        if media_type:
+            lines.append(b"content-type: %b\r\n" % media_type)
         if not request.keep_alive:
-            parts.append(b"connection: close\r\n")
-        parts.append(b"\r\n")
-        if request.method != "HEAD":
-            parts.append(answer.body)
-        return b"".join(parts)
+            lines.append(b"connection: close\r\n")
+        return b"%bx-request-id: %b\r\n%b\r\n%b" % (
+            STATUS_LINE[status],
+            request.request_id.encode(),
+            b"".join(lines),
+            b"" if request.method == "HEAD" else body,
+        )
 
     # What ends a connection.
 
@@ -278,6 +282,11 @@ class Protocol(asyncio.Protocol):
         """Give the client so long to send what comes next; `late` is what it is told otherwise, if at all."""
         self.deadline = self._loop.time() + seconds
         self._late = late
+
+    def _expect_once(self, seconds: float, late: Refusal) -> None:
+        """The same, but from when it was expected first."""
+        if self._late is not late:
+            self._expect(seconds, late)
 
     def _refuse_head(self) -> None:
         limit = self._settings.max_header_bytes
