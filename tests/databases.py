@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import apsw
 import psycopg
-from pysqlite3 import dbapi2 as sqlite
 
 from partitions import made_by_migrations
 from rollbook.storage.migrate import bring_up_to_date
@@ -96,15 +96,16 @@ class Beside:
         self._connection: Any
         self._is_file = url.startswith("sqlite")
         if self._is_file:
-            self._connection = sqlite.connect(url.removeprefix("sqlite:///"), isolation_level=None)
+            self._connection = apsw.Connection(url.removeprefix("sqlite:///"))
         else:
             self._connection = psycopg.connect(direct(url), autocommit=True)
 
     def rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
         """Run a statement, with `?` for its values; return the rows that it returns."""
-        if not self._is_file:
-            sql = sql.replace("%", "%%").replace("?", "%s")
-        cursor = self._connection.execute(sql, values)
+        if self._is_file:
+            found: list[tuple[Any, ...]] = self._connection.execute(sql, values).fetchall()
+            return found
+        cursor = self._connection.execute(sql.replace("%", "%%").replace("?", "%s"), values)
         return cursor.fetchall() if cursor.description else []
 
     def column(self, sql: str, *values: Any) -> list[Any]:

@@ -52,7 +52,7 @@ def test_the_driver_and_transactions_stay_in_their_room(file: Path) -> None:
     text = file.read_text()
     room = file.relative_to(SOURCE).parts[0]
     if room != "storage":
-        assert not re.search(r"^\s*(?:import|from) (?:pysqlite3|sqlite3|apsw)", text, re.MULTILINE)
+        assert not re.search(r"^\s*(?:import|from) (?:sqlite3|apsw)", text, re.MULTILINE)
         assert not re.search(r"\bCOMMIT\b.*execute|execute\(\"(?:BEGIN|COMMIT|ROLLBACK)", text)
     if room in ("register", "jsonapi", "api"):
         assert "sqlite" not in text.lower()
@@ -81,7 +81,7 @@ def test_each_room_imports_no_more_than_its_work_needs(file: Path) -> None:
             talking - {"urllib"} | {"sqlalchemy", "os", "pathlib", "time", "logging"}
         )
     if room != "storage":
-        assert not imported(file) & {"sqlite3", "pysqlite3", "alembic"}
+        assert not imported(file) & {"sqlite3", "apsw", "alembic"}
     if room not in ("storage", "register"):
         assert "sqlalchemy" not in imported(file)
 

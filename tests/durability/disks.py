@@ -1,7 +1,7 @@
 """File systems for SQLite: one that forgets at a power cut what was not synced, and one that fails when told."""
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -214,61 +214,3 @@ def connect_alone(path: Path, vfs_name: str) -> apsw.Connection:
     connection = apsw.Connection(str(path), vfs=vfs_name)
     connection.execute("PRAGMA locking_mode = EXCLUSIVE")
     return connection
-
-
-class PlainConnection:
-    """A connection as migrations want it: by the words of Python's DB-API."""
-
-    def __init__(self, connection: apsw.Connection) -> None:
-        self._connection = connection
-
-    def cursor(self) -> "PlainCursor":
-        return PlainCursor(self._connection.cursor())
-
-    def create_function(self, *_: Any, **_more: Any) -> None:
-        """Do nothing: migrations call no functions."""
-
-    def commit(self) -> None:
-        if self._connection.in_transaction:
-            self._connection.execute("COMMIT")
-
-    def rollback(self) -> None:
-        if self._connection.in_transaction:
-            self._connection.execute("ROLLBACK")
-
-    def close(self) -> None:
-        self._connection.close()
-
-
-class PlainCursor:
-    """A cursor as migrations want it."""
-
-    arraysize = 1
-    lastrowid = None
-
-    def __init__(self, cursor: apsw.Cursor) -> None:
-        self.description: Any = None
-        self.rowcount = -1
-        self._rows: list[Any] = []
-        self._cursor = cursor
-        cursor.exec_trace = self._note
-
-    def _note(self, cursor: apsw.Cursor, _sql: str, _bindings: Any) -> bool:
-        described = cursor.get_description()
-        self.description = [(name, *[None] * 6) for name, _ in described] or None
-        return True
-
-    def execute(self, sql: str, parameters: Sequence[Any] = ()) -> None:
-        self.description = None
-        self._rows = list(self._cursor.execute(sql, parameters or None))
-        self.rowcount = self._cursor.connection.changes()
-
-    def fetchone(self) -> Any:
-        return self._rows.pop(0) if self._rows else None
-
-    def fetchall(self) -> list[Any]:
-        rows, self._rows = self._rows, []
-        return rows
-
-    def close(self) -> None:
-        self._cursor.close()

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import apsw
 import pytest
 from alembic import command
-from durability.disks import Disk, DroppingVFS, PlainConnection, begin_register, connect_alone
-from pysqlite3 import dbapi2 as driver
+from durability.disks import Disk, DroppingVFS, begin_register, connect_alone
 from sqlalchemy import create_engine
 
 from rollbook.jsonapi.reading import Draft
@@ -21,6 +21,7 @@ from rollbook.register.resource import Found
 from rollbook.storage import migrations
 from rollbook.storage.database import Database
 from rollbook.storage.migrate import bring_up_to_date
+from rollbook.storage.migrations.plain_connection import PlainConnection
 from rollbook.storage.sqlite import SQLite, connect_with_driver
 from rollbook.storage.tables import REVISIONS
 
@@ -223,7 +224,7 @@ def cut_migration(path: Path, emails: list[str], revisions: dict[str, int]) -> i
     cuts = Cuts(disk, look)
     name = f"migrating-{path}"
     vfs = DroppingVFS(name, disk)
-    migrations.upgrade_sqlite(lambda file: PlainConnection(connect_alone(file, name)), path)
+    migrations.upgrade_sqlite(lambda file: connect_alone(file, name), path)
     vfs.unregister()
     disk.leave(path, copy, None)
     for left in (*samples, copy):
@@ -233,7 +234,7 @@ def cut_migration(path: Path, emails: list[str], revisions: dict[str, int]) -> i
 
 def look_into(path: Path) -> Any:
     """Open what a cut left, which SQLite mends at the first look; that need not be on disk in its turn."""
-    connection = driver.connect(str(path))
+    connection = apsw.Connection(str(path))
     connection.execute("PRAGMA synchronous = OFF")
     return connection
 
@@ -263,7 +264,7 @@ def finish_migration(path: Path, emails: list[str]) -> None:
 def fill_old_register(path: Path) -> list[str]:
     """Make a register of the first schema with contacts; return their e-mails."""
     Database(SQLite(path))._session().close()
-    alchemy = create_engine("sqlite://", creator=lambda: connect_with_driver(path))
+    alchemy = create_engine("sqlite://", creator=lambda: PlainConnection(connect_with_driver(path)))
     with alchemy.begin() as connection:
         command.upgrade(migrations._config(connection), "0001")
     alchemy.dispose()

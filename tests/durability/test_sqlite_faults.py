@@ -175,8 +175,8 @@ def test_a_disk_that_fails_at_any_call_leaves_each_write_whole_or_not_at_all_and
 
 
 HOLDER = (
-    "import sys; from pysqlite3 import dbapi2; "
-    "file = dbapi2.connect(sys.argv[1], isolation_level=None); file.execute('BEGIN IMMEDIATE'); "
+    "import sys, apsw; "
+    "file = apsw.Connection(sys.argv[1]); file.execute('BEGIN IMMEDIATE'); "
     "file.execute('UPDATE sites SET title = 1'); print('held', flush=True); sys.stdin.read()"
 )
 

@@ -149,7 +149,7 @@ def grams_of(database: Path) -> set[str]:
     connection = connect_with_driver(database)
     try:
         connection.execute("CREATE VIRTUAL TABLE temp.words USING fts5vocab('main', 'contact_search', 'row')")
-        return {row[0] for row in connection.execute("SELECT term FROM temp.words").fetchall()}
+        return {str(row[0]) for row in connection.execute("SELECT term FROM temp.words").fetchall()}
     finally:
         connection.close()
 

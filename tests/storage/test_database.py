@@ -10,10 +10,10 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import apsw
 import psycopg
 import pytest
 from alembic.script import ScriptDirectory
-from pysqlite3 import dbapi2 as sqlite
 from sqlalchemy import insert
 from storage.leases import add_kinds, add_lease, kinds_of, served
 
@@ -31,7 +31,7 @@ from support import run_rollbook
 
 assert cli.main, "importing it makes every statement of the register"
 
-INTEGRITY = (sqlite.IntegrityError, psycopg.IntegrityError)
+INTEGRITY = (apsw.ConstraintError, psycopg.IntegrityError)
 
 
 def test_a_batch_is_one_transaction_and_a_refusal_takes_nobody_with_it(database: Database) -> None:

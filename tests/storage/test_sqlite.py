@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import apsw
 import pytest
-from pysqlite3 import dbapi2 as driver
 from sqlalchemy import bindparam, select
 from sqlalchemy.schema import CreateIndex, CreateTable
 from storage.leases import add_kinds, lease, served
@@ -37,7 +37,7 @@ def test_pragmas_are_what_durability_needs(database: Database) -> None:
     for pragma, value in expected.items():
         assert writer.rows(f"PRAGMA {pragma}") == [(value,)]
     assert reader.rows("PRAGMA query_only") == [(1,)]
-    with pytest.raises(driver.OperationalError, match="readonly"):
+    with pytest.raises(apsw.ReadOnlyError):
         reader.order("DELETE FROM sites")
     writer.close()
     reader.close()
@@ -79,7 +79,7 @@ def test_an_old_release_is_refused(tmp_path: Path) -> None:
 
 def test_a_pragma_that_is_not_taken_is_an_error(tmp_path: Path) -> None:
     # A database in memory has no write-ahead log.
-    engine = SQLite(tmp_path / "a.db", connect=lambda _path: driver.connect(":memory:", isolation_level=None))
+    engine = SQLite(tmp_path / "a.db", connect=lambda _path: apsw.Connection(":memory:"))
     with pytest.raises(StorageError, match="did not take journal_mode = WAL"):
         engine.open_writer()
 
@@ -100,7 +100,7 @@ def test_what_was_remembered_is_forgotten_after_anybody_commits(database: Databa
         for _ in range(3):
             assert await database.remembered(look, "x-1") == 1
         assert len(looks) == 4
-        other = driver.connect(str(tmp_path / "rollbook.db"), isolation_level=None)
+        other = apsw.Connection(str(tmp_path / "rollbook.db"))
         other.execute("UPDATE id_leases SET next_id = 7 WHERE kind = 'x-1'")
         other.close()
         assert await database.remembered(look, "x-1") == 7
@@ -114,14 +114,10 @@ def test_what_was_remembered_is_forgotten_after_anybody_commits(database: Databa
 
 
 def test_a_writer_that_waits_in_vain_for_the_lock_says_so(tmp_path: Path) -> None:
-    def connect(path: Path) -> Any:
-        connection = driver.connect(str(path), isolation_level=None, check_same_thread=False)
-        return connection
-
-    database = Database(SQLite(tmp_path / "rollbook.db", connect=connect))
+    database = Database(SQLite(tmp_path / "rollbook.db"))
     bring_up_to_date(database)
     database._session().rows("PRAGMA busy_timeout = 10")
-    other = driver.connect(str(tmp_path / "rollbook.db"), isolation_level=None)
+    other = apsw.Connection(str(tmp_path / "rollbook.db"))
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(Unavailable, match="locked"):
         served(database, lambda: database.write(add_kinds, "x-1"))

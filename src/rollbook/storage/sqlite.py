@@ -3,13 +3,12 @@
 import fcntl
 import mmap
 import os
-import sqlite3
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from pysqlite3 import dbapi2 as driver
+import apsw
 from sqlalchemy import Dialect
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 
@@ -24,6 +23,7 @@ WRITER_CACHE_KIB = 32_768
 READER_CACHE_KIB = 8_192
 # Pages that may gather in the write-ahead log before the writer carries them over, at 4 KiB each.
 CHECKPOINT_PAGES = 4_000
+STATEMENTS_CACHED = 256
 
 # Statements are compiled for it, and executed by the driver.
 SQLITE: Dialect = SQLiteDialect_pysqlite(paramstyle="qmark")
@@ -33,9 +33,13 @@ Connect = Callable[[Path], Connection]
 # The first copy of the write-ahead log index's header.
 INDEX_HEADER_BYTES = 48
 
-# The primary result codes that pass by themselves or by an operator's hand: busy, locked, readonly,
-# interrupt, ioerr, full, cantopen, protocol.
-PASSING_CODES = frozenset({5, 6, 8, 9, 10, 13, 14, 15})
+# The primary result codes of what passes by itself or by an operator's hand.
+PASSING_CODES = frozenset(
+    {
+        *(apsw.SQLITE_BUSY, apsw.SQLITE_LOCKED, apsw.SQLITE_READONLY, apsw.SQLITE_INTERRUPT),
+        *(apsw.SQLITE_IOERR, apsw.SQLITE_FULL, apsw.SQLITE_CANTOPEN, apsw.SQLITE_PROTOCOL),
+    }
+)
 
 
 def can_lose_commits(version: tuple[int, int, int]) -> bool:
@@ -47,18 +51,19 @@ def can_lose_commits(version: tuple[int, int, int]) -> bool:
     return (3, 7, 0) <= version < (3, 51, 3) and version not in {(3, 44, 6), (3, 50, 7)}
 
 
-def connect_with_driver(path: Path) -> Connection:
-    """Open a file with the bundled driver, which leaves transactions to us."""
-    connection: Connection = driver.connect(
-        str(path), isolation_level=None, check_same_thread=False, cached_statements=256
-    )
+def connect_with_driver(path: Path) -> apsw.Connection:
+    """Open a file with the driver, which brings its own SQLite and leaves transactions to us."""
+    connection = apsw.Connection(str(path), statementcachesize=STATEMENTS_CACHED)
+    # Else each new value of a limit or a range would have its statement planned anew, those within FTS5 too
+    # (https://sqlite.org/queryplanner-ng.html, "the query planner stability guarantee").
+    connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
     return connection
 
 
 class SQLite:
     """One SQLite file: makes its connections, and knows what its errors mean.
 
-    `connect` opens the file, by default with the bundled driver. `synchronous` is FULL, except in the test
+    `connect` opens the file, by default with the driver as it is. `synchronous` is FULL, except in the test
     that shows what FULL is for.
     """
 
@@ -190,9 +195,11 @@ class SQLite:
         if can_lose_commits((version[0], version[1], version[2])):
             raise StorageError(
                 f"SQLite {'.'.join(map(str, version))} can lose committed writes (mended in 3.51.3). "
-                "Install the pysqlite3 that requirements/run.txt pins."
+                "Install the apsw that requirements/run.txt pins."
             )
-        for name, value, expected in (("foreign_keys", "ON", 1), ("trusted_schema", "OFF", 0), *pragmas):
+        # What is sorted is personal data, and belongs into no other file.
+        own = (("foreign_keys", "ON", 1), ("trusted_schema", "OFF", 0), ("temp_store", "MEMORY", 2))
+        for name, value, expected in (*own, *pragmas):
             connection.execute(f"PRAGMA {name} = {value}").fetchall()
             found = _only(connection, f"PRAGMA {name}")
             if found != expected:
@@ -244,10 +251,10 @@ class SQLite:
 
     def explained(self, error: Exception) -> Exception:
         """Return what an error of the driver means: Unavailable where it may pass, else itself."""
-        code = getattr(error, "sqlite_errorcode", None) or getattr(error, "result", None)
-        if isinstance(code, int) and code & 0xFF in PASSING_CODES:
+        code = getattr(error, "result", None) if isinstance(error, apsw.Error) else None
+        if code in PASSING_CODES:
             return Unavailable(f"The database {self.path} cannot be used now ({error}).")
-        if isinstance(code, int) and code & 0xFF in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
+        if code in (apsw.SQLITE_NOTADB, apsw.SQLITE_CORRUPT):
             return StorageError(
                 f"{self.path} is not a SQLite database, or is damaged ({error}). {self.remedy}"
             )

@@ -5,22 +5,25 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import apsw
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.pool import NullPool
 
+from rollbook.storage.migrations.plain_connection import PlainConnection
+
 # The first schema that was made for PostgreSQL; those before it are SQLite's alone.
 BEFORE_POSTGRESQL = "0002"
 
 
-def upgrade_sqlite(connect: Callable[[Path], Any], path: Path) -> None:
+def upgrade_sqlite(connect: Callable[[Path], apsw.Connection], path: Path) -> None:
     """Create or migrate the schema of a file; safe to be called by several processes at once.
 
     Raises the driver's error where the file cannot be written.
     """
-    alchemy = create_engine("sqlite://", creator=lambda: connect(path), poolclass=NullPool)
+    alchemy = create_engine("sqlite://", creator=lambda: PlainConnection(connect(path)), poolclass=NullPool)
 
     @event.listens_for(alchemy, "begin")
     def begin(connection: Connection) -> None:
