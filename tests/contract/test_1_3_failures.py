@@ -266,7 +266,7 @@ def test_f16_when_something_unexpected_happens(serve: Callable[..., RunningServe
     assert_refused(site.create(email="a@b.c"), F16)
     assert site.client.get("/v1/contacts").json["data"] == []
     failed = [line for line in server.log_lines() if line["event"] == "request_failed"]
-    assert [line["error"] for line in failed] == ["UndefinedTable" if on_postgresql() else "OperationalError"]
+    assert [line["error"] for line in failed] == ["UndefinedTable" if on_postgresql() else "SQLError"]
 
 
 def test_f17_while_the_database_is_locked(serve: Callable[..., RunningServer]) -> None:

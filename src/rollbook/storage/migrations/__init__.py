@@ -16,6 +16,8 @@ from rollbook.storage.migrations.plain_connection import PlainConnection
 
 # The first schema that was made for PostgreSQL; those before it are SQLite's alone.
 BEFORE_POSTGRESQL = "0002"
+# How long a migration of a file waits for another, or for who writes.
+LONGEST_WAIT_MILLISECONDS = 30_000
 
 
 def upgrade_sqlite(connect: Callable[[Path], apsw.Connection], path: Path) -> None:
@@ -23,7 +25,13 @@ def upgrade_sqlite(connect: Callable[[Path], apsw.Connection], path: Path) -> No
 
     Raises the driver's error where the file cannot be written.
     """
-    alchemy = create_engine("sqlite://", creator=lambda: PlainConnection(connect(path)), poolclass=NullPool)
+
+    def connected() -> PlainConnection:
+        connection = connect(path)
+        connection.set_busy_timeout(LONGEST_WAIT_MILLISECONDS)
+        return PlainConnection(connection)
+
+    alchemy = create_engine("sqlite://", creator=connected, poolclass=NullPool)
 
     @event.listens_for(alchemy, "begin")
     def begin(connection: Connection) -> None:
@@ -31,8 +39,6 @@ def upgrade_sqlite(connect: Callable[[Path], apsw.Connection], path: Path) -> No
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     with alchemy.connect() as connection:
-        connection.exec_driver_sql("PRAGMA busy_timeout = 30000")
-        connection.rollback()
         command.upgrade(_config(connection), "head")
 
 
