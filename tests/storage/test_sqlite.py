@@ -37,6 +37,10 @@ def test_pragmas_are_what_durability_needs(database: Database) -> None:
     for pragma, value in expected.items():
         assert writer.rows(f"PRAGMA {pragma}") == [(value,)]
     assert reader.rows("PRAGMA query_only") == [(1,)]
+    for session in (writer, reader):
+        assert session.rows("PRAGMA temp_store") == [(2,)]
+        connection: Any = session.connection
+        assert connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, -1) == 1
     with pytest.raises(apsw.ReadOnlyError):
         reader.order("DELETE FROM sites")
     writer.close()
