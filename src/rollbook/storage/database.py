@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from rollbook.storage.engines import Engine, Session
 from rollbook.storage.faults import SchemaMismatch, Unavailable, UnfinishedCopy
 from rollbook.storage.ids import Allotter
-from rollbook.storage.reading_together import MOST_REMEMBERED, answer_together
+from rollbook.storage.reading_together import MOST_REMEMBERED, answer_together, changes_seen
 from rollbook.storage.tables import REVISIONS, UNFINISHED
 from rollbook.storage.transactions import Snapshot, TakesLong, Transaction
 from rollbook.storage.workers import Job, Outcome, Queue, Worker
@@ -232,7 +232,7 @@ class Database:
             raise Unavailable("The database is not started.")
         if self._asking is None or self._turn_asked != self._reads.turn:
             # All who come in this turn ask together, for the answer is found after the turn.
-            self._asking = self._reads.submit(_changes_seen, None)
+            self._asking = self._reads.submit(changes_seen, None)
             self._turn_asked = self._reads.turn
         changes = await self._asking
         is_current, self._changes_known = changes == self._changes_known, changes
@@ -398,10 +398,6 @@ class Database:
     def _roll_back(self, session: Session) -> None:
         self._ids.rolled_back()
         session.roll_back()
-
-
-def _changes_seen(snapshot: Snapshot, _all: None) -> int:
-    return snapshot.changes
 
 
 def _scrub(*_: Any) -> None:

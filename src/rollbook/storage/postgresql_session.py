@@ -69,7 +69,6 @@ class PostgreSQLSession:
         begin: str,
         limits: Sequence[tuple[str, int]] = (),
     ) -> None:
-        self.is_current = False
         self._pool = pool
         self._begin_writing = begin
         self._limits = [f"SET LOCAL {name} = {value}" for name, value in limits]
@@ -78,7 +77,9 @@ class PostgreSQLSession:
         # Unique among the writers of all servers; see `begin`.
         self.writer_id = secrets.token_hex(16)
         self._writes = 0
-        self.changes = -1
+        # The number of changes in the state that is read, when it was asked for, and when it was last proven.
+        self._changes = self._proven_changes = -1
+        self._changes_asked: psycopg.Cursor[Row] | None = None
         self._noted: psycopg.Cursor[Row] | None = None
 
     def begin(self, again: bool = False) -> bool:
@@ -106,11 +107,28 @@ class PostgreSQLSession:
     def begin_reading(self) -> None:
         """Begin to read one consistent state."""
         self._begin(BEGIN_READING)
-        changes = self._execute(CHANGES).fetchall()
-        number = changes[0][0] if changes else -1
+        self._changes_asked = self._execute(CHANGES)
         if self._connection is not None:
             self._connection.longest_answer_seconds = LONGEST_READ_SECONDS
-        self.is_current, self.changes = number == self.changes, number
+
+    @property
+    def changes(self) -> int:
+        """How often anybody has changed what servers remember; outside of a transaction as of now."""
+        if self._connection is None:
+            with self._pool.connection() as connection:
+                connection.longest_answer_seconds = LONGEST_READ_SECONDS
+                return _number(connection.execute(CHANGES.encode()).fetchall())
+        if self._changes_asked is not None:
+            # It came with what else was asked.
+            asked, self._changes_asked = self._changes_asked, None
+            self._changes = _number(asked.fetchall())
+        return self._changes
+
+    @property
+    def is_current(self) -> bool:
+        """Whether nobody has changed what servers remember since one last asked."""
+        before, self._proven_changes = self._proven_changes, self.changes
+        return before == self._proven_changes
 
     def lock_site(self, site_id: int) -> None:
         """Keep other writers from a site until the end, but for what only adds contacts."""
@@ -149,7 +167,7 @@ class PostgreSQLSession:
 
     def roll_back(self) -> None:
         """Undo what was written; a connection that is of no more use is given up."""
-        self._noted = None
+        self._noted = self._changes_asked = None
         if self._connection is None:
             return
         with suppress(Exception):
@@ -191,6 +209,10 @@ class PostgreSQLSession:
         connection, self._connection = self._connection, None
         if connection is not None:
             self._pool.putconn(connection)
+
+
+def _number(rows: list[Row]) -> int:
+    return int(rows[0][0]) if rows else -1
 
 
 def _sendable(value: Any) -> Any:

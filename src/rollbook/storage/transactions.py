@@ -23,10 +23,11 @@ class TakesLong(Exception):
 class Snapshot:
     """One consistent state of the register, to be read.
 
-    `is_hurried` says that everybody waits for who reads it: what might scan raises TakesLong.
+    `is_hurried` says that everybody waits for who reads it: what might scan raises TakesLong. A `memory` that
+    is not proven is forgotten at its first use, unless the session is current.
     """
 
-    __slots__ = ("_dialect", "_memory", "_session", "is_hurried", "statements_run")
+    __slots__ = ("_dialect", "_is_proven", "_memory", "_session", "is_hurried", "statements_run")
 
     def __init__(
         self,
@@ -35,8 +36,10 @@ class Snapshot:
         memory: dict[tuple[Any, Any], Any] | None = None,
         *,
         is_hurried: bool = False,
+        is_proven: bool = True,
     ) -> None:
         self.is_hurried = is_hurried
+        self._is_proven = is_proven
         self._session = session
         self._dialect = dialect
         self._memory = memory
@@ -62,11 +65,19 @@ class Snapshot:
         """Look something up, or have it from memory where nobody has committed since it was looked up."""
         if self._memory is None:
             return look(self, item)
+        self.prove_memory()
         key = (look, item)
         if key not in self._memory:
             self._memory[key] = look(self, item)
         found: Out = self._memory[key]
         return found
+
+    def prove_memory(self) -> None:
+        """Forget what is remembered, unless nobody has changed what it depends on."""
+        if not self._is_proven:
+            self._is_proven = True
+            if self._memory is not None and not self._session.is_current:
+                self._memory.clear()
 
     def row(self, statement: Statement, values: Mapping[str, Any] = NOTHING) -> Row | None:
         """Run a statement and return its only row, or None."""
