@@ -155,12 +155,16 @@ class Protocol(asyncio.Protocol):
         limit = self._settings.max_header_bytes
         if self._head_bytes > limit and len(self._url) + self._size > limit:
             raise HeadTooLarge
-        target = httptools.parse_url(self._url)
-        path = target.path.decode("ascii")
+        if self._url.startswith(b"/v1/") and b"#" not in self._url:
+            encoded, _, query = self._url.partition(b"?")
+        else:
+            target = httptools.parse_url(self._url)
+            encoded, query = target.path, target.query or b""
+        path = encoded.decode("ascii")
         request = Request(
             self._parser.get_method().decode("ascii"),
             unquote(path) if "%" in path else path,
-            target.query or b"",
+            query,
             self._headers,
             self._client,
             self._settings.max_body_bytes,
