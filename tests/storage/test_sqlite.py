@@ -18,7 +18,7 @@ from rollbook.storage import dialects, search_index, tables
 from rollbook.storage.database import Database
 from rollbook.storage.faults import StorageError, Unavailable
 from rollbook.storage.migrate import bring_up_to_date
-from rollbook.storage.sqlite import SQLITE, SQLite, can_lose_commits
+from rollbook.storage.sqlite import SQLITE, SQLite, SQLiteSession, can_lose_commits
 from rollbook.storage.statements import Statement
 from rollbook.storage.transactions import Snapshot
 
@@ -39,8 +39,9 @@ def test_pragmas_are_what_durability_needs(database: Database) -> None:
     assert reader.rows("PRAGMA query_only") == [(1,)]
     for session in (writer, reader):
         assert session.rows("PRAGMA temp_store") == [(2,)]
-        connection: Any = session.connection
-        assert connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, -1) == 1
+        assert isinstance(session, SQLiteSession)
+        assert isinstance(session.connection, apsw.Connection)
+        assert session.connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, -1) == 1
     with pytest.raises(apsw.ReadOnlyError):
         reader.order("DELETE FROM sites")
     writer.close()
