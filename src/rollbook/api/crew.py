@@ -15,6 +15,7 @@ from rollbook.storage.database import Database
 
 # A worker that dies sooner after its start than this would die again: then all end.
 SHORTEST_LIFE_SECONDS = 5.0
+ENDING = (signal.SIGTERM, signal.SIGINT)
 
 
 class CrewEnded(Exception):
@@ -62,7 +63,7 @@ class Crew:
 
         Raises CrewEnded where a worker dies at its start: whatever ails it will ail the next.
         """
-        before = {each: signal.signal(each, self._end) for each in (signal.SIGTERM, signal.SIGINT)}
+        before = {each: signal.signal(each, self._end) for each in ENDING}
         try:
             for number in range(self._size):
                 self._begin(number)
@@ -92,12 +93,22 @@ class Crew:
         return died_young
 
     def _begin(self, number: int) -> None:
+        # A signal waits until the worker has handlers of its own, and is known to who passes signals on.
+        signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+        try:
+            if not self._is_ending:
+                self._fork(number)
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+
+    def _fork(self, number: int) -> None:
         process = os.fork()
         if process == 0:
             code = 1
             try:
-                for each in (signal.SIGTERM, signal.SIGINT):
+                for each in ENDING:
                     signal.signal(each, signal.SIG_DFL)
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
                 self._work(number)
                 code = 0
             finally:
