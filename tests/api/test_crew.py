@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -52,6 +54,43 @@ def test_a_worker_that_dies_is_replaced(tmp_path: Path) -> None:
     wait_until(lambda: "workerended" in server.log.read_text().replace("_", ""), 10)
     assert server.client().get("/livez").status == 200
     assert server.stop() == 0
+
+
+CREW = """
+import os, signal
+from rollbook.api.crew import Crew, CrewEnded
+really_fork = os.fork
+
+def fork():
+    {before}
+    process = really_fork()
+    {after}
+    return process
+
+os.fork = fork
+try:
+    Crew(1, lambda _number: signal.pause(), lambda _observation: None).run()
+except CrewEnded:
+    print("ended at its start")
+print("over")
+"""
+
+
+@pytest.mark.sqlite
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ("os.kill(os.getpid(), signal.SIGTERM)", "", ["over"]),
+        ("", "process or os.kill(os.getpid(), signal.SIGTERM)", ["ended at its start", "over"]),
+    ],
+    ids=["to the parent", "to the worker"],
+)
+def test_a_signal_in_the_moment_in_which_a_worker_is_begun_ends_it(
+    before: str, after: str, said: list[str]
+) -> None:
+    script = CREW.format(before=before, after=after)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stdout.split("\n")[:-1]) == (0, said), done.stderr
 
 
 def _age(process: int) -> float:
