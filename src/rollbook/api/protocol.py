@@ -155,16 +155,12 @@ class Protocol(asyncio.Protocol):
         limit = self._settings.max_header_bytes
         if self._head_bytes > limit and len(self._url) + self._size > limit:
             raise HeadTooLarge
-        if self._url.startswith(b"/v1/") and b"#" not in self._url:
-            encoded, _, query = self._url.partition(b"?")
-        else:
-            target = httptools.parse_url(self._url)
-            encoded, query = target.path, target.query or b""
-        path = encoded.decode("ascii")
+        target = httptools.parse_url(self._url)
+        path = target.path.decode("ascii")
         request = Request(
             self._parser.get_method().decode("ascii"),
             unquote(path) if "%" in path else path,
-            query,
+            target.query or b"",
             self._headers,
             self._client,
             self._settings.max_body_bytes,
@@ -288,7 +284,7 @@ class Protocol(asyncio.Protocol):
         self._late = late
 
     def _expect_once(self, seconds: float, late: Refusal) -> None:
-        """The same, but from when it was expected first."""
+        """The same, but once: the time is that since it was expected first."""
         if self._late is not late:
             self._expect(seconds, late)
 

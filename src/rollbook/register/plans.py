@@ -103,12 +103,10 @@ def page_statement(resource: "Resource", shape: Shape, backwards: bool = False) 
 
     `backwards` is the page as seen from the end of the collection, its rows in the opposite order.
     """
-    if shape.plan in (Plan.WALK, Plan.IDS):
+    if shape.plan in (Plan.WALK, Plan.IDS, Plan.FEW):
         rows, keys = _source(resource, shape, resource.columns)
-        return Statement(rows.order_by(*_ordering(keys, backwards)).limit(SIZE).offset(OFFSET))
-    if shape.plan is Plan.FEW:
-        rows, keys = _source(resource, shape, resource.columns)
-        return Statement(rows.order_by(*_ordering(keys, backwards)))
+        rows = rows.order_by(*_ordering(keys, backwards))
+        return Statement(rows if shape.plan is Plan.FEW else rows.limit(SIZE).offset(OFFSET))
     if shape.plan is Plan.MERGE:
         found, keys = _merged(resource, shape, [])
         page = select(found).order_by(*_ordering(_named(found, keys))).limit(SIZE).offset(OFFSET).subquery()

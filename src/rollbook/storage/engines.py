@@ -20,8 +20,8 @@ class Session(Protocol):
 
     @property
     def changes(self) -> int:
-        """How often anybody has changed what servers remember, as of `begin_reading`; 0 where the session
-        knows by itself whether it is current.
+        """How often anybody has changed what servers remember, in the state that is read, or else as of now;
+        0 where the session knows by itself whether it is current.
         """
 
     def begin(self, again: bool = False) -> bool:

@@ -196,7 +196,7 @@ def _rare(snapshot: Snapshot, asked: TokensAsked, at: int) -> Words:
                 rare = rare[-1:]
                 break
         # Those of long texts are looked at by every search, and a text may be a megabyte.
-        if snapshot.is_hurried and (not rare or snapshot.remembered(_is_there, mark)):
+        if snapshot.is_hurried and (not rare or _many_with(snapshot, mark, 1)):
             raise TakesLong
         if rare:
             return rare
@@ -229,11 +229,6 @@ def _many_with(snapshot: Snapshot, token: str, limit: int) -> int:
             _known_as_common.clear()
         _known_as_common[token] = limit
     return many
-
-
-def _is_there(snapshot: Snapshot, token: str) -> bool:
-    """Say whether any contact has a token."""
-    return _many_with(snapshot, token, 1) > 0
 
 
 def _many(words: Words) -> int:

@@ -1,6 +1,6 @@
 """A connection to SQLite by the words of Python's DB-API (PEP 249), which SQLAlchemy and Alembic speak.
 
-The driver speaks words of its own, which let go of less time; migrations need no speed.
+The driver has words of its own, and no need of these where time matters.
 """
 
 from collections.abc import Sequence
