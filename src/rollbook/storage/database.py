@@ -2,22 +2,18 @@
 
 import asyncio
 import contextlib
-import itertools
-import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from rollbook.storage.engines import Engine, Session
 from rollbook.storage.faults import SchemaMismatch, Unavailable, UnfinishedCopy
-from rollbook.storage.ids import Allotter
 from rollbook.storage.reading_together import MOST_REMEMBERED, answer_together, changes_seen
 from rollbook.storage.tables import REVISIONS, UNFINISHED
 from rollbook.storage.transactions import Snapshot, TakesLong, Transaction
-from rollbook.storage.workers import Job, Outcome, Queue, Worker
+from rollbook.storage.workers import Queue, Worker
+from rollbook.storage.writing import Writer, scrub
 
 MOST_WRITES_TOGETHER = 256
-# A search looks at each contact that its index does not have yet, about a microsecond for each.
-MOST_OWED = 1_024
 READY_SECONDS = 2
 
 In = TypeVar("In")
@@ -31,16 +27,13 @@ class Database:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        self._ids = Allotter()
-        self._writer: Session | None = None
+        self._writer: Writer | None = None
         self._glancer: Session | None = None
         self._readers: list[Session] = []
         self._workers: list[Worker] = []
         self._writes: Queue | None = None
         self._reads: Queue | None = None
         self._memory: dict[tuple[Any, Any], Any] = {}
-        self._upkeep: Callable[[Transaction], int] | None = None
-        self._owed = 0
         # Of a database that is not near: the number of changes of what is remembered, and who asks for it.
         self._changes_known = -1
         self._asking: asyncio.Future[int] | None = None
@@ -67,24 +60,16 @@ class Database:
     @contextlib.contextmanager
     def transaction(self) -> Iterator[Transaction]:
         """Open a transaction that is committed at the end of the block, or rolled back by an exception."""
-        session = self._session()
-        with self._explaining():
-            session.begin()
-            transaction = Transaction(session, self.engine.dialect, self._ids)
-            try:
-                yield transaction
-                session.commit(transaction.changed)
-            except BaseException:
-                self._roll_back(session)
-                raise
-        self._ids.committed()
+        writer = self._opened()
+        with self._explaining(), writer.transaction() as transaction:
+            yield transaction
 
     def do(self, work: Callable[[Transaction], Out]) -> Out:
         """Do work in a transaction, committed before this returns; again where the database undid it for
         reasons that may pass.
         """
         with self._explaining():
-            return self._committed(self._session(), work)
+            return self._opened().do(work)
 
     @contextlib.contextmanager
     def snapshot(self) -> Iterator[Snapshot]:
@@ -107,11 +92,14 @@ class Database:
                 raise
             raise explained from error
 
-    def _session(self) -> Session:
+    def _opened(self) -> Writer:
         if self._writer is None:
             self.engine.prepare()
-            self._writer = self.engine.open_writer()
+            self._writer = Writer(self.engine, self.engine.open_writer())
         return self._writer
+
+    def _session(self) -> Session:
+        return self._opened().session
 
     def faults(self) -> list[str]:
         """Return what the engine's own checks find wrong; empty when all is well."""
@@ -120,7 +108,8 @@ class Database:
 
     def close(self) -> None:
         """Close what `snapshot` and `transaction` used, and let go of the server's lock."""
-        for session in (self._glancer, *self._readers, self._writer):
+        writer = None if self._writer is None else self._writer.session
+        for session in (self._glancer, *self._readers, writer):
             if session is not None:
                 session.close()
         self._writer = self._glancer = None
@@ -140,8 +129,8 @@ class Database:
         `upkeep` does a part of what transactions owe, and returns how much that was; it is called in quiet
         moments, and whenever too much is owed.
         """
-        self._upkeep = upkeep
-        writer = self._session()
+        writer = self._opened()
+        writer.upkeep = upkeep
         if self.engine.is_near:
             self._glancer = self.engine.open_reader()
         self._writes, self._reads = Queue(max_waiting), Queue(max_waiting)
@@ -150,8 +139,8 @@ class Database:
                 "writer",
                 self._writes,
                 MOST_WRITES_TOGETHER,
-                lambda jobs: self._write_and_pay(writer, jobs),
-                lambda: self._pay(writer),
+                writer.write,
+                writer.pay,
             )
         )
         for number in range(self.engine.readers):
@@ -203,7 +192,7 @@ class Database:
         """Have nothing left of what was deleted, as far as the database can do that."""
         if self._writes is None:
             raise Unavailable("The database is not started.")
-        await self._writes.submit(_scrub, None)
+        await self._writes.submit(scrub, None)
 
     async def read(self, operation: Callable[[Snapshot, In], Out], item: In) -> Out:
         """Do an operation on a consistent state that has everything that was answered before."""
@@ -254,7 +243,7 @@ class Database:
 
         Not while anything is owed: a search looks at the texts of all that its index does not have yet.
         """
-        if self._glancer is not None and not self._owed:
+        if self._glancer is not None and self._writer is not None and not self._writer.owed:
             with contextlib.suppress(TakesLong):
                 return self._near(self._glancer, operation, item, several=True, is_hurried=True)
         return await self.read(operation, item)
@@ -310,95 +299,3 @@ class Database:
             raise Unavailable(f"The database did not answer within {READY_SECONDS} seconds.") from None
         if found != REVISIONS[-1]:
             raise SchemaMismatch(f"The schema is {found}, but this program needs {REVISIONS[-1]}.")
-
-    # On the threads.
-
-    def _write(self, session: Session, jobs: list[Job]) -> Sequence[Outcome]:
-        """Do the jobs in one transaction; where one breaks it, each in its own."""
-        for at, job in enumerate(jobs):
-            if job.operation is _scrub:
-                # It cannot be a part of a transaction.
-                before = self._write(session, jobs[:at]) if at else []
-                return [*before, self._scrubbed(session), *self._write(session, jobs[at + 1 :])]
-        if not jobs:
-            return []
-        try:
-            return self._committed(session, lambda transaction: self._operate(transaction, jobs))
-        except Exception as error:
-            explained = self.engine.explained(error)
-            if len(jobs) == 1 or isinstance(explained, Unavailable):
-                return [explained] * len(jobs)
-        # Which one it was is not known, and the others must not suffer for it.
-        return [outcome for job in jobs for outcome in self._write(session, [job])]
-
-    def _committed(self, session: Session, work: Callable[[Transaction], Out]) -> Out:
-        """Do work in a transaction and return its outcome, committed; again where that may help.
-
-        A lost connection leaves open whether a COMMIT took place; the session of the next attempt finds
-        out, and then what was done stands as it was answered.
-        """
-        pauses = iter(self.engine.pauses())
-        done: list[Out] = []
-        attempts = 0
-        while True:
-            try:
-                if not session.begin(attempts > 0):
-                    return done[-1]
-                transaction = Transaction(session, self.engine.dialect, self._ids)
-                done.append(work(transaction))
-                session.commit(transaction.changed)
-                break
-            except Exception as error:
-                self._roll_back(session)
-                pause = next(pauses, None) if self.engine.may_pass(error, attempts) else None
-                if pause is None:
-                    raise
-                time.sleep(pause)
-                attempts += 1
-        self._ids.committed()
-        self._owed += transaction.owed
-        return done[-1]
-
-    def _write_and_pay(self, session: Session, jobs: list[Job]) -> Sequence[Outcome]:
-        """Do the jobs, after a part of what is owed where that is too much."""
-        while self._owed > MOST_OWED and self._pay(session):
-            continue
-        return self._write(session, jobs)
-
-    def _pay(self, session: Session) -> bool:
-        """Do a part of what is owed; say whether more of it is left."""
-        if self._upkeep is None:
-            return False
-        try:
-            done = self._committed(session, self._upkeep)
-        except Exception:
-            # It stays owed, and searches look at what it is about; the next commit tries again.
-            return False
-        self._owed = max(0, self._owed - done) if done else 0
-        return done > 0
-
-    def _scrubbed(self, session: Session) -> Outcome:
-        try:
-            self.engine.scrub(session)
-        except Exception as error:  # it is the outcome, raised where it is awaited
-            return self.engine.explained(error)
-        return None
-
-    @staticmethod
-    def _operate(transaction: Transaction, jobs: list[Job]) -> list[Outcome]:
-        outcomes: list[Outcome] = []
-        for operation, group in itertools.groupby(jobs, key=lambda job: job.operation):
-            items = [job.argument for job in group]
-            answers = operation(transaction, items)
-            if len(answers) != len(items):
-                raise RuntimeError(f"{operation.__qualname__} answered {len(answers)} of {len(items)} items")
-            outcomes.extend(answers)
-        return outcomes
-
-    def _roll_back(self, session: Session) -> None:
-        self._ids.rolled_back()
-        session.roll_back()
-
-
-def _scrub(*_: Any) -> None:
-    """Mark the job that rewrites the database; the writer does it by itself."""

@@ -1,0 +1,141 @@
+"""How writes are done: in groups, begun again where that may help, one by one where one breaks the others."""
+
+import contextlib
+import itertools
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+from rollbook.storage.engines import Engine, Session
+from rollbook.storage.faults import Unavailable
+from rollbook.storage.ids import Allotter
+from rollbook.storage.transactions import Transaction
+from rollbook.storage.workers import Job, Outcome
+
+# A search looks at each contact that its index does not have yet, about a microsecond for each.
+MOST_OWED = 1_024
+
+Out = TypeVar("Out")
+
+
+class Writer:
+    """What writes to a database, on one session, for one thread at a time.
+
+    `upkeep` does a part of what transactions owe, and returns how much that was; `owed` is how much is left.
+    """
+
+    def __init__(self, engine: Engine, session: Session) -> None:
+        self.session = session
+        self.upkeep: Callable[[Transaction], int] | None = None
+        self.owed = 0
+        self._engine = engine
+        self._ids = Allotter()
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """Open a transaction that is committed at the end of the block, or rolled back by an exception."""
+        self.session.begin()
+        transaction = self._transaction()
+        try:
+            yield transaction
+            self.session.commit(transaction.changed)
+        except BaseException:
+            self._roll_back()
+            raise
+        self._committed(transaction)
+
+    def do(self, work: Callable[[Transaction], Out]) -> Out:
+        """Do work in a transaction and return its outcome, committed; again where that may help.
+
+        A lost connection leaves open whether a COMMIT took place; the session of the next attempt finds
+        out, and then what was done stands as it was answered.
+        """
+        pauses = iter(self._engine.pauses())
+        done: list[Out] = []
+        attempts = 0
+        while True:
+            try:
+                if not self.session.begin(attempts > 0):
+                    return done[-1]
+                transaction = self._transaction()
+                done.append(work(transaction))
+                self.session.commit(transaction.changed)
+                break
+            except Exception as error:
+                self._roll_back()
+                pause = next(pauses, None) if self._engine.may_pass(error, attempts) else None
+                if pause is None:
+                    raise
+                time.sleep(pause)
+                attempts += 1
+        self._committed(transaction)
+        return done[-1]
+
+    def write(self, jobs: list[Job]) -> Sequence[Outcome]:
+        """Do jobs in one transaction, after a part of what is owed where that is too much."""
+        while self.owed > MOST_OWED and self.pay():
+            continue
+        return self._write(jobs)
+
+    def pay(self) -> bool:
+        """Do a part of what is owed; say whether more of it is left."""
+        if self.upkeep is None:
+            return False
+        try:
+            done = self.do(self.upkeep)
+        except Exception:
+            # It stays owed, and searches look at what it is about; the next commit tries again.
+            return False
+        self.owed = max(0, self.owed - done) if done else 0
+        return done > 0
+
+    def _write(self, jobs: list[Job]) -> Sequence[Outcome]:
+        """Do jobs in one transaction; where one breaks it, each in its own."""
+        for at, job in enumerate(jobs):
+            if job.operation is scrub:
+                # It cannot be a part of a transaction.
+                before = self._write(jobs[:at]) if at else []
+                return [*before, self._scrubbed(), *self._write(jobs[at + 1 :])]
+        if not jobs:
+            return []
+        try:
+            return self.do(lambda transaction: _operate(transaction, jobs))
+        except Exception as error:
+            explained = self._engine.explained(error)
+            if len(jobs) == 1 or isinstance(explained, Unavailable):
+                return [explained] * len(jobs)
+        # Which one it was is not known, and the others must not suffer for it.
+        return [outcome for job in jobs for outcome in self._write([job])]
+
+    def _scrubbed(self) -> Outcome:
+        try:
+            self._engine.scrub(self.session)
+        except Exception as error:  # it is the outcome, raised where it is awaited
+            return self._engine.explained(error)
+        return None
+
+    def _transaction(self) -> Transaction:
+        return Transaction(self.session, self._engine.dialect, self._ids)
+
+    def _committed(self, transaction: Transaction) -> None:
+        self._ids.committed()
+        self.owed += transaction.owed
+
+    def _roll_back(self) -> None:
+        self._ids.rolled_back()
+        self.session.roll_back()
+
+
+def scrub(*_: Any) -> None:
+    """Mark the job that rewrites the database; the writer does it by itself."""
+
+
+def _operate(transaction: Transaction, jobs: list[Job]) -> list[Outcome]:
+    outcomes: list[Outcome] = []
+    for operation, group in itertools.groupby(jobs, key=lambda job: job.operation):
+        items = [job.argument for job in group]
+        answers = operation(transaction, items)
+        if len(answers) != len(items):
+            raise RuntimeError(f"{operation.__qualname__} answered {len(answers)} of {len(items)} items")
+        outcomes.extend(answers)
+    return outcomes
