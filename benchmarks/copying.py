@@ -12,9 +12,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
+from sqlalchemy import Table
+
 from flatness import world
+from rollbook.register import upkeep
+from rollbook.storage import tables
 from rollbook.storage.database import Database
 
 FIRST = 20_000
@@ -22,21 +27,30 @@ STEP = 100_000
 PYTHON = sys.executable
 
 # The k-th like of each row: ids are moved on, texts that are unique differ.
+MOVED = "{column} + {{step}}"
+OTHER = "{column} || ' k' || {{number}}"
+OTHER_EMAIL = "replace({column}, '@', 'k' || {{number}} || '@')"
+
+
+def likes(table: Table, key: str, changed: Mapping[str, str]) -> str:
+    """Return what inserts the likes of the first rows of a table, by `key`, with some columns changed."""
+    names = [column.name for column in table.columns]
+    values = [changed.get(name, "{column}").format(column=name) for name in names]
+    return (
+        f"INSERT INTO {table.name} ({', '.join(names)}) SELECT {', '.join(values)} FROM {table.name} "
+        f"WHERE {key} < (SELECT min({key}) + {{first}} FROM {table.name}) ORDER BY {key}"
+    )
+
+
 LIKES = (
-    "INSERT INTO contacts SELECT site_id, id + {step}, name || ' k' || {number}, "
-    "replace(email, '@', 'k' || {number} || '@'), address_line_1, address_line_2, address_city, "
-    "address_country, address_state, address_zip, phone_number, business_number, "
-    "mobile_phone_number, subscription, external_user_id, custom, created_at, updated_at, "
-    "name_key || ' k' || {number}, replace(email_key, '@', 'k' || {number} || '@'), search_keys, tag_ids "
-    "FROM contacts WHERE id < (SELECT min(id) + {first} FROM contacts) ORDER BY id",
-    "INSERT INTO contact_taggings SELECT site_id, contact_id + {step}, tag_id, contact_created_at "
-    "FROM contact_taggings WHERE contact_id < (SELECT min(id) + {first} FROM contacts)",
-    "INSERT INTO consent_events SELECT site_id, id + {step}, contact_id + {step}, event, cause, source, "
-    "wording, ip_address, key_id, user_id, occurred_at FROM consent_events "
-    "WHERE contact_id < (SELECT min(id) + {first} FROM contacts)",
-    "INSERT INTO audit_events "
-    "SELECT site_id, id + {step}, action, resource_id + {step}, key_id, user_id, occurred_at "
-    "FROM audit_events WHERE id < (SELECT min(id) + {first} FROM audit_events)",
+    likes(
+        tables.contacts,
+        "id",
+        {"id": MOVED, "name": OTHER, "name_key": OTHER, "email": OTHER_EMAIL, "email_key": OTHER_EMAIL},
+    ),
+    likes(tables.contact_taggings, "contact_id", {"contact_id": MOVED}),
+    likes(tables.consent_events, "contact_id", {"id": MOVED, "contact_id": MOVED}),
+    likes(tables.audit_events, "id", {"id": MOVED, "resource_id": MOVED}),
 )
 TOGETHER = (
     "INSERT INTO search_backlog SELECT site_id, id FROM contacts "
@@ -57,10 +71,14 @@ def main() -> None:
     given = parser.parse_args()
     given.folder.mkdir(exist_ok=True)
     first, back = given.folder / "first.db", given.folder / "back.db"
-    if not first.with_suffix(".tags").exists():
+    filled = first.with_suffix(".filled")
+    if not filled.exists():
         database = world(first, FIRST).database
         multiply(database, given.contacts // FIRST)
+        upkeep.recount(database)
+        upkeep.finish(database)
         database.close()
+        filled.touch()
     back.unlink(missing_ok=True)
     one = copy(f"sqlite:///{first}", given.postgresql)
     other = copy(given.postgresql, f"sqlite:///{back}")

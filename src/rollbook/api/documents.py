@@ -52,7 +52,7 @@ async def create(call: Call) -> Answer:
         location = url_of(call, resource, record).encode()
         return Answer(201, body, headers=((b"location", location), entity_tags.header(body)))
 
-    return await write(call, resource.creation.create_many, new, created)
+    return await write(call, resource.creation.create_many, new, created, is_short=True)
 
 
 async def list_page(call: Call) -> Answer:

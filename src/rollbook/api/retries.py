@@ -51,14 +51,16 @@ async def write(
     operation: Callable[[Transaction, list[Any]], Sequence[Any]],
     item: Any,
     answer_of: Callable[[Any], Answer],
+    *,
+    is_short: bool = False,
 ) -> Answer:
-    """Do an operation on an item, and answer its outcome.
+    """Do an operation on an item, and answer its outcome; see `Database.write`.
 
     With an `Idempotency-Key` the answer is made and kept in the transaction of its effect.
     """
     database, retry = call.house.database, call.retry
     if retry is None:
-        return answer_of(await database.write(operation, item))
+        return answer_of(await database.write(operation, item, is_short=is_short))
 
     def kept(outcome: Any) -> KeptAnswer:
         answer = answer_of(outcome)
@@ -67,7 +69,7 @@ async def write(
         return KeptAnswer(answer.status, headers, answer.body.decode(), retry.request_hash)
 
     once_only = kept_answers.Once(retry.key_id, retry.key, operation, item, kept)
-    return _answer(await database.write(kept_answers.do_once_many, once_only))
+    return _answer(await database.write(kept_answers.do_once_many, once_only, is_short=is_short))
 
 
 def _answer(kept: KeptAnswer, *more: tuple[bytes, bytes]) -> Answer:

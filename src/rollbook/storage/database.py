@@ -5,15 +5,15 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
-from rollbook.storage.engines import Engine, Session
+from rollbook.storage.engines import Engine, NearSession, Session
 from rollbook.storage.faults import SchemaMismatch, Unavailable, UnfinishedCopy
+from rollbook.storage.near_writer import NearWriter
 from rollbook.storage.reading_together import MOST_REMEMBERED, answer_together, changes_seen
 from rollbook.storage.tables import REVISIONS, UNFINISHED
 from rollbook.storage.transactions import Snapshot, TakesLong, Transaction
 from rollbook.storage.workers import Queue, Worker
-from rollbook.storage.writing import Writer, scrub
+from rollbook.storage.writing import MOST_WRITES_TOGETHER, Writer, scrub
 
-MOST_WRITES_TOGETHER = 256
 READY_SECONDS = 2
 
 In = TypeVar("In")
@@ -31,7 +31,7 @@ class Database:
         self._glancer: Session | None = None
         self._readers: list[Session] = []
         self._workers: list[Worker] = []
-        self._writes: Queue | None = None
+        self._writes: Queue | NearWriter | None = None
         self._reads: Queue | None = None
         self._memory: dict[tuple[Any, Any], Any] = {}
         # Of a database that is not near: the number of changes of what is remembered, and who asks for it.
@@ -131,18 +131,16 @@ class Database:
         """
         writer = self._opened()
         writer.upkeep = upkeep
+        self._reads = Queue(max_waiting)
         if self.engine.is_near:
             self._glancer = self.engine.open_reader()
-        self._writes, self._reads = Queue(max_waiting), Queue(max_waiting)
-        self._workers.append(
-            Worker(
-                "writer",
-                self._writes,
-                MOST_WRITES_TOGETHER,
-                writer.write,
-                writer.pay,
+        if isinstance(writer.session, NearSession) and isinstance(self._glancer, NearSession):
+            self._writes = NearWriter(writer, writer.session, self._glancer, max_waiting)
+        else:
+            self._writes = Queue(max_waiting)
+            self._workers.append(
+                Worker("writer", self._writes, MOST_WRITES_TOGETHER, writer.write, writer.pay)
             )
-        )
         for number in range(self.engine.readers):
             self._start_reader(f"reader-{number}", self._reads)
         for worker in self._workers:
@@ -164,7 +162,10 @@ class Database:
     async def stop(self) -> None:
         """Finish what waits, checkpoint, and close; what comes later is refused."""
         if self._writes is not None and self._reads is not None:
-            self._writes.close(1)
+            if isinstance(self._writes, NearWriter):
+                await self._writes.stop()
+            else:
+                self._writes.close(1)
             self._reads.close(self.engine.readers)
             for worker in self._workers:
                 await asyncio.to_thread(worker.join)
@@ -174,18 +175,23 @@ class Database:
         self.close()
 
     async def write(
-        self, operation: Callable[[Transaction, list[In]], Sequence[Out | Exception]], item: In
+        self,
+        operation: Callable[[Transaction, list[In]], Sequence[Out | Exception]],
+        item: In,
+        *,
+        is_short: bool = False,
     ) -> Out:
         """Do an operation on an item, committed before this returns.
 
         The operation takes a list, for items that wait together are done together: it answers for each
         with a value or with the exception that this call shall raise. It may be done again from the start
-        where the database undid it. Raises Unavailable where the database cannot do it now; then nothing
-        of it was kept, unless the database went away before it told the outcome.
+        where the database undid it. It `is_short` if it does no more than a few look-ups by indexes and
+        writes a few rows. Raises Unavailable where the database cannot do it now; then nothing of it was
+        kept, unless the database went away before it told the outcome.
         """
         if self._writes is None:
             raise Unavailable("The database is not started.")
-        outcome: Out = await self._writes.submit(operation, item)
+        outcome: Out = await self._writes.submit(operation, item, is_short=is_short)
         return outcome
 
     async def scrub(self) -> None:

@@ -1,7 +1,7 @@
 """What the databases share: an engine opens sessions, and knows what its errors mean."""
 
 from collections.abc import Generator, Iterable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from sqlalchemy import Dialect
 
@@ -53,6 +53,27 @@ class Session(Protocol):
 
     def close(self) -> None:
         """Let go of the database."""
+
+
+@runtime_checkable
+class NearSession(Session, Protocol):
+    """A way to a database whose statements cost less than a change of threads.
+
+    `state` is another after each commit, of any process. `is_log_long` says that a commit may have to carry
+    over what earlier ones have written.
+    """
+
+    @property
+    def state(self) -> bytes: ...
+
+    @property
+    def is_log_long(self) -> bool: ...
+
+    def begin_at_once(self) -> bool:
+        """Begin to write, unless somebody else is writing; return whether it was begun."""
+
+    def pass_by(self, state: bytes) -> None:
+        """Stay current in spite of one commit, where it alone was made since that state."""
 
 
 class Carrier(Protocol):

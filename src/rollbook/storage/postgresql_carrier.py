@@ -4,8 +4,9 @@ from collections.abc import Generator, Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
-from rollbook.storage.postgresql_session import BEGIN_READING, NOTE_CHANGE, REMEMBERED, BoundedConnection
+from rollbook.storage.postgresql_session import BEGIN_READING, NOTE_CHANGE, BoundedConnection
 from rollbook.storage.statements import Row
+from rollbook.storage.tables import REMEMBERED
 
 # A number of our own for the advisory lock: the first bytes of "rollbook".
 COPYING = 0x726F6C6C

@@ -12,15 +12,12 @@ from psycopg_pool import ConnectionPool
 
 from rollbook.storage.dialects import UNSTORABLE
 from rollbook.storage.statements import Row
+from rollbook.storage.tables import REMEMBERED
 
 RV = TypeVar("RV")
 
 # A database that says nothing for so long is taken for away: on the whole, and where a read may scan.
 LONGEST_ANSWER_SECONDS, LONGEST_READ_SECONDS = 15.0, 65.0
-
-# Of the tables whose content servers remember between requests. A new token changes nothing that anybody
-# remembers, for what is unknown is not remembered.
-REMEMBERED = frozenset({"keys", "key_sites", "users", "sites", "custom_fields", "tokens"})
 
 BEGIN_READING = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 CHANGES = "SELECT number FROM remembered_changes WHERE id = 1"

@@ -3,6 +3,7 @@
 import fcntl
 import mmap
 import os
+import struct
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -23,6 +24,8 @@ WRITER_CACHE_KIB = 32_768
 READER_CACHE_KIB = 8_192
 # Pages that may gather in the write-ahead log before the writer carries them over, at 4 KiB each.
 CHECKPOINT_PAGES = 4_000
+# One that writes a single resource changes fewer.
+PAGES_OF_A_COMMIT = 100
 STATEMENTS_CACHED = 256
 
 # Statements are compiled for it, and executed by the driver.
@@ -30,8 +33,11 @@ SQLITE: Dialect = SQLiteDialect_pysqlite(paramstyle="qmark")
 
 Connect = Callable[[Path], Connection]
 
-# The first copy of the write-ahead log index's header.
+# The first copy of the write-ahead log index's header, in the byte order of the machine: it counts commits,
+# and the pages in the log.
 INDEX_HEADER_BYTES = 48
+NUMBER = struct.Struct("=I")
+COMMITS_AT, PAGES_AT = 8, 16
 
 # The primary result codes of what passes by itself or by an operator's hand.
 PASSING_CODES = frozenset(
@@ -283,9 +289,36 @@ class SQLiteSession:
         """Whether nobody, another process included, has committed since one last looked."""
         return self._watch is not None and not self._watch.has_changed()
 
+    @property
+    def state(self) -> bytes:
+        """What is another after each commit, of any process."""
+        return b"" if self._watch is None else self._watch.header()
+
+    @property
+    def is_log_long(self) -> bool:
+        """Whether the next commit may have to carry the write-ahead log over."""
+        return self._watch is None or self._watch.pages_in_log() > CHECKPOINT_PAGES - PAGES_OF_A_COMMIT
+
+    def pass_by(self, state: bytes) -> None:
+        """Stay current in spite of one commit, where it alone was made since that state."""
+        if self._watch is not None:
+            self._watch.pass_by(state)
+
     def begin(self, again: bool = False) -> bool:
         """Begin to write, as the only one."""
         self.connection.execute("BEGIN IMMEDIATE")
+        return True
+
+    def begin_at_once(self) -> bool:
+        """Begin to write, as the only one, unless somebody else is writing; return whether it was begun."""
+        connection: Any = self.connection
+        connection.set_busy_timeout(0)
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except apsw.BusyError:
+            return False
+        finally:
+            connection.set_busy_timeout(BUSY_MILLISECONDS)
         return True
 
     def begin_reading(self) -> None:
@@ -358,18 +391,40 @@ class CommitWatch:
         self._index = mmap.mmap(self._file.fileno(), INDEX_HEADER_BYTES, access=mmap.ACCESS_READ)
         self._seen = b""
 
+    def header(self) -> bytes:
+        """Return the header as it is now."""
+        return self._index[:INDEX_HEADER_BYTES]
+
     def has_changed(self) -> bool:
         """Say whether there was a commit since the last call; yes at the first."""
-        header = self._index[:INDEX_HEADER_BYTES]
+        header = self.header()
         if header == self._seen:
             return False
         self._seen = header
         return True
 
+    def pass_by(self, header: bytes) -> None:
+        """Count one commit as none, where it alone was made since the header was so, and nobody looked
+        between.
+        """
+        now = self.header()
+        if self._seen == header and _commits(now) == (_commits(header) + 1) % 2**32:
+            self._seen = now
+
+    def pages_in_log(self) -> int:
+        """Return how many pages the write-ahead log has, those that were carried over included."""
+        pages: int = NUMBER.unpack_from(self.header(), PAGES_AT)[0]
+        return pages
+
     def close(self) -> None:
         """Let go of the file."""
         self._index.close()
         self._file.close()
+
+
+def _commits(header: bytes) -> int:
+    commits: int = NUMBER.unpack_from(header, COMMITS_AT)[0]
+    return commits
 
 
 def _only(connection: Connection, sql: str) -> Any:

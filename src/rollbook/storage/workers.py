@@ -11,6 +11,7 @@ from rollbook.storage.faults import Unavailable
 
 # What has waited so long is refused: its client has gone or will, and the newer ones still gain.
 LONGEST_WAIT_SECONDS = 10.0
+TOO_LATE = Unavailable("The database did not get to it in time.")
 # A client that writes one thing after another asks again sooner.
 QUIET_SECONDS = 0.05
 
@@ -18,14 +19,16 @@ QUIET_SECONDS = 0.05
 class Job(NamedTuple):
     """An operation with its argument, and who waits for the outcome.
 
-    `takes_list` says that the operation takes a list of arguments and answers for each.
+    `takes_list` says that the operation takes a list of arguments and answers for each, `is_short` that it is
+    no more than a few look-ups by indexes and a few rows to write.
     """
 
     operation: Callable[..., Any]
     argument: Any
     future: "asyncio.Future[Any]"
     since: float
-    takes_list: bool
+    takes_list: bool = False
+    is_short: bool = False
 
 
 Outcome = Any
@@ -44,7 +47,12 @@ class Queue:
         self.turn = 0
 
     def submit(
-        self, operation: Callable[..., Any], argument: Any, *, takes_list: bool = False
+        self,
+        operation: Callable[..., Any],
+        argument: Any,
+        *,
+        takes_list: bool = False,
+        is_short: bool = False,
     ) -> "asyncio.Future[Any]":
         """Add a job and return the future of its outcome; raise Unavailable where too many wait."""
         if self._closed or self._jobs.qsize() + len(self._of_this_turn) >= self._limit:
@@ -55,7 +63,7 @@ class Queue:
             # Once the loop has heard all who speak now: waking a worker for each would have it and the
             # loop take turns at the interpreter, which costs more than the work.
             loop.call_soon(self._hand_over)
-        self._of_this_turn.append(Job(operation, argument, future, time.monotonic(), takes_list))
+        self._of_this_turn.append(Job(operation, argument, future, time.monotonic(), takes_list, is_short))
         return future
 
     def _hand_over(self) -> None:
@@ -123,13 +131,13 @@ class Worker(threading.Thread):
             if not jobs:
                 return
             left = self._rest is not None
-            oldest = time.monotonic() - LONGEST_WAIT_SECONDS
-            late = [job for job in jobs if job.since < oldest]
+            # One call for all: waking the loop costs more than settling a future.
+            answer = jobs[0].future.get_loop().call_soon_threadsafe
+            late, jobs = split_late(jobs)
             if late:
-                jobs = [job for job in jobs if job.since >= oldest]
-                _answer(late, [Unavailable("The database did not get to it in time.")] * len(late))
+                answer(settle, late, [TOO_LATE] * len(late))
             if jobs:
-                _answer(jobs, self._outcomes(jobs))
+                answer(settle, jobs, self._outcomes(jobs))
 
     def _outcomes(self, jobs: list[Job]) -> Sequence[Outcome]:
         try:
@@ -138,12 +146,16 @@ class Worker(threading.Thread):
             return [error] * len(jobs)
 
 
-def _answer(jobs: Sequence[Job], outcomes: Sequence[Outcome]) -> None:
-    # One call for all: waking the loop costs more than settling a future.
-    jobs[0].future.get_loop().call_soon_threadsafe(_settle, jobs, outcomes)
+def split_late(jobs: list[Job]) -> tuple[list[Job], list[Job]]:
+    """Return the jobs that have waited too long, which are in front, and the others."""
+    oldest = time.monotonic() - LONGEST_WAIT_SECONDS
+    if jobs[0].since >= oldest:
+        return [], jobs
+    return [job for job in jobs if job.since < oldest], [job for job in jobs if job.since >= oldest]
 
 
-def _settle(jobs: Sequence[Job], outcomes: Sequence[Outcome]) -> None:
+def settle(jobs: Sequence[Job], outcomes: Sequence[Outcome]) -> None:
+    """Give each job its outcome, on the loop's thread."""
     for job, outcome in zip(jobs, outcomes, strict=True):
         if job.future.done():
             continue  # whoever waited has gone; what was committed stays

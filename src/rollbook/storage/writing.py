@@ -2,11 +2,12 @@
 
 import contextlib
 import itertools
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
-from rollbook.storage.engines import Engine, Session
+from rollbook.storage.engines import Engine, NearSession, Session
 from rollbook.storage.faults import Unavailable
 from rollbook.storage.ids import Allotter
 from rollbook.storage.transactions import Transaction
@@ -14,20 +15,41 @@ from rollbook.storage.workers import Job, Outcome
 
 # A search looks at each contact that its index does not have yet, about a microsecond for each.
 MOST_OWED = 1_024
+MOST_WRITES_TOGETHER = 256
 
 Out = TypeVar("Out")
+
+
+class Begun:
+    """A transaction with the outcomes of its jobs, which waits to be committed.
+
+    `state` is what the database was when it began.
+    """
+
+    __slots__ = ("is_committed", "jobs", "outcomes", "state", "transaction")
+
+    def __init__(
+        self, jobs: list[Job], transaction: Transaction, outcomes: list[Outcome], state: bytes
+    ) -> None:
+        self.jobs = jobs
+        self.transaction = transaction
+        self.outcomes = outcomes
+        self.state = state
+        self.is_committed = False
 
 
 class Writer:
     """What writes to a database, on one session, for one thread at a time.
 
     `upkeep` does a part of what transactions owe, and returns how much that was; `owed` is how much is left.
+    `last_commit_seconds` is of what was begun and ended in two steps.
     """
 
     def __init__(self, engine: Engine, session: Session) -> None:
         self.session = session
         self.upkeep: Callable[[Transaction], int] | None = None
         self.owed = 0
+        self.last_commit_seconds = math.inf
         self._engine = engine
         self._ids = Allotter()
 
@@ -88,6 +110,37 @@ class Writer:
             return False
         self.owed = max(0, self.owed - done) if done else 0
         return done > 0
+
+    def begin(self, session: NearSession, reader: NearSession, jobs: list[Job]) -> Begun | None:
+        """Do jobs but for the COMMIT, without waiting for anybody.
+
+        Returns None where that cannot be, and nothing was done: `write` finds out why.
+        """
+        try:
+            if not session.begin_at_once():
+                return None
+            state = reader.state
+            transaction = self._transaction()
+            return Begun(jobs, transaction, _operate(transaction, jobs), state)
+        except Exception:
+            self._roll_back()
+            return None
+
+    def end(self, begun: Begun) -> Sequence[Outcome]:
+        """Commit what was begun, and return the outcomes of its jobs."""
+        before = time.perf_counter()
+        try:
+            self.session.commit(begun.transaction.changed)
+        except Exception as error:
+            self._roll_back()
+            explained = self._engine.explained(error)
+            if isinstance(explained, Unavailable):
+                return [explained] * len(begun.jobs)
+            return self._write(begun.jobs)
+        self.last_commit_seconds = time.perf_counter() - before
+        self._committed(begun.transaction)
+        begun.is_committed = True
+        return begun.outcomes
 
     def _write(self, jobs: list[Job]) -> Sequence[Outcome]:
         """Do jobs in one transaction; where one breaks it, each in its own."""
