@@ -15,6 +15,8 @@ add_lease = InsertRows(insert(tables.id_leases), ["kind", "next_id"])
 leases = Statement(
     select(tables.id_leases.c.kind, tables.id_leases.c.next_id).order_by(tables.id_leases.c.kind)
 )
+add_user = InsertRows(insert(tables.users), ["id", "name", "email", "role_level", "created_at"])
+every_user = Statement(select(tables.users.c.id))
 lease = Statement(select(tables.id_leases.c.next_id).where(tables.id_leases.c.kind == bindparam("kind")))
 
 
@@ -37,6 +39,13 @@ def add_kinds(transaction: Transaction, kinds: list[str]) -> list[str | Exceptio
     if "breaks" in kinds:
         raise ValueError("broken")
     return [ValueError(kind) if kind == "refused" else kind for kind in kinds]
+
+
+def add_users(transaction: Transaction, ids: list[int]) -> list[None]:
+    """Change a table whose content is remembered."""
+    moment = "2026-05-01T10:00:00.000Z"
+    transaction.insert(add_user, [(each, "Ines", f"{each}@example.test", "owner", moment) for each in ids])
+    return [None] * len(ids)
 
 
 def kinds_of(snapshot: Snapshot, beginning: str) -> list[str]:

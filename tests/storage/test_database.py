@@ -15,7 +15,7 @@ import psycopg
 import pytest
 from alembic.script import ScriptDirectory
 from sqlalchemy import insert
-from storage.leases import add_kinds, add_lease, kinds_of, served
+from storage.leases import add_kinds, add_lease, add_users, every_user, kinds_of, served
 
 from databases import empty_url_of, on_postgresql, run_sql
 from rollbook import cli
@@ -26,7 +26,7 @@ from rollbook.storage.ids import BLOCK
 from rollbook.storage.migrate import bring_up_to_date
 from rollbook.storage.opening import open_database
 from rollbook.storage.statements import InsertRows, every_statement
-from rollbook.storage.transactions import Snapshot, TakesLong, Transaction
+from rollbook.storage.transactions import Outdated, Snapshot, TakesLong, Transaction
 from support import run_rollbook
 
 assert cli.main, "importing it makes every statement of the register"
@@ -197,6 +197,85 @@ def test_a_read_that_may_be_a_glance_is_none_where_it_takes_long_or_work_is_owed
 
     here = threading.current_thread().name
     assert [name == here for name in served(database, work)] == [True, False, False]
+
+
+@pytest.mark.postgresql
+def test_a_write_as_of_what_has_changed_since_is_outdated_and_takes_none_of_the_others_with_it(
+    database: Database,
+) -> None:
+    def look(_snapshot: Snapshot, _none: None) -> str:
+        return "known"
+
+    async def work() -> Any:
+        assert database.recalled(look, None) is None
+        await database.remembered(look, None)
+        known, as_of = database.recalled(look, None) or ("", -1)
+        assert (known, await database.is_still(as_of)) == ("known", True)
+        current = await database.write(add_kinds, "x-1", as_of=as_of)
+        await database.write(add_users, 1)
+        jobs = (
+            database.write(add_kinds, "x-2"),
+            database.write(add_kinds, "x-3", as_of=as_of),
+            database.write(add_kinds, "x-4", as_of=as_of + 1),
+        )
+        outcomes = await asyncio.gather(*jobs, return_exceptions=True)
+        return current, outcomes, await database.is_still(as_of), database.recalled(look, None)
+
+    current, (first, outdated, last), is_still, recalled = served(database, work)
+    assert (current, first, type(outdated), last) == ("x-1", "x-2", Outdated, "x-4")
+    assert (is_still, recalled) == (False, None)
+    with database.snapshot() as snapshot:
+        assert kinds_of(snapshot, "x-") == ["x-1", "x-2", "x-4"]
+
+
+@pytest.mark.postgresql
+def test_a_look_that_came_before_a_change_is_not_remembered_after_it(database: Database) -> None:
+    began, may_end = threading.Event(), threading.Event()
+    looks = 0
+
+    def slow(_snapshot: Snapshot, _none: None) -> str:
+        nonlocal looks
+        looks += 1
+        began.set()
+        assert may_end.wait(30)
+        return "known"
+
+    def quick(_snapshot: Snapshot, _none: None) -> str:
+        return "known"
+
+    async def work() -> int:
+        before = asyncio.ensure_future(database.remembered(slow, None))
+        assert await asyncio.to_thread(began.wait, 30)
+        await database.write(add_users, 1)
+        # Another request learns of the change while the look is under way.
+        await database.remembered(quick, None)
+        may_end.set()
+        await before
+        await database.remembered(slow, None)
+        return looks
+
+    assert served(database, work) == 2
+
+
+@pytest.mark.postgresql
+def test_a_transaction_does_not_remember_what_it_changes_itself(database: Database) -> None:
+    counts: list[int] = []
+
+    def count(snapshot: Snapshot, _none: None) -> int:
+        return len(snapshot.rows(every_user))
+
+    def add_and_count(transaction: Transaction, ids: list[int]) -> list[None]:
+        counts.append(transaction.remembered(count, None))
+        add_users(transaction, ids)
+        counts.append(transaction.remembered(count, None))
+        return [None] * len(ids)
+
+    async def work() -> None:
+        for each in range(1, 4):
+            await database.write(add_and_count, each)
+
+    served(database, work)
+    assert counts == [0, 1, 1, 2, 2, 3]
 
 
 def test_ids_are_never_given_twice(database: Database) -> None:

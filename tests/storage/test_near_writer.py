@@ -6,20 +6,16 @@ from collections.abc import Coroutine
 from typing import Any
 
 import pytest
-from sqlalchemy import insert
-from storage.leases import add_kinds, kinds_of, served
+from storage.leases import add_kinds, add_users, kinds_of, served
 
-from rollbook.storage import near_writer, tables
+from rollbook.storage import near_writer
 from rollbook.storage.database import Database
 from rollbook.storage.faults import Unavailable
 from rollbook.storage.opening import open_database
 from rollbook.storage.sqlite import CommitWatch, SQLite
-from rollbook.storage.statements import InsertRows
 from rollbook.storage.transactions import Snapshot, Transaction
 
 pytestmark = pytest.mark.sqlite
-
-add_user = InsertRows(insert(tables.users), ["id", "name", "email", "role_level", "created_at"])
 
 
 def here(transaction: Transaction, kinds: list[str]) -> list[str | Exception]:
@@ -140,12 +136,6 @@ def test_a_commit_that_fails_is_told_and_leaves_nothing(
     with database.snapshot() as snapshot:
         assert kinds_of(snapshot, "y-") == []
         assert kinds_of(snapshot, "x-") == ["x-0", "x-1"]
-
-
-def add_users(transaction: Transaction, ids: list[int]) -> list[None]:
-    """Change a table whose content is remembered."""
-    transaction.insert(add_user, [(each, "Ines", f"{each}@example.test", "owner", "") for each in ids])
-    return [None] * len(ids)
 
 
 def looks_made(database: Database, between: Any) -> int:

@@ -246,6 +246,42 @@ def test_a_custom_field_of_one_server_is_known_to_all_at_the_next_request(serve:
     assert before[0] == before[1] != after[0] == after[1]
 
 
+def test_a_create_by_a_remembered_caller_is_refused_when_the_key_has_ended_elsewhere(serve: Serve) -> None:
+    servers = Servers(serve, 2)
+    here, _ = servers.clients()
+
+    def create(email: str) -> Reply:
+        return here.post("/v1/contacts", servers.site.document(email=email))
+
+    assert [create(f"{at}@x.test").status for at in range(3)] == [201] * 3
+    ended = run_rollbook(
+        "keys", "rotate", servers.site.client_id, ROLLBOOK_DATABASE=servers.first.database_url
+    )
+    assert ended.returncode == 0
+    # What would be made, what would be refused by its content, and what is taken: all the same to a stranger.
+    assert [create(email).status for email in ("new@x.test", "no address", "0@x.test")] == [401] * 3
+    servers.assert_whole()
+    with beside(servers.first.database_url) as connection:
+        assert connection.rows("SELECT count(*) FROM contacts WHERE email = 'new@x.test'") == [(0,)]
+
+
+def test_a_create_by_a_remembered_caller_has_the_fields_that_another_server_has_defined(serve: Serve) -> None:
+    servers = Servers(serve, 2)
+    here, there = servers.clients()
+
+    def custom_fields_of_create(email: str) -> set[str]:
+        made = here.post("/v1/contacts", servers.site.document(email=email)).json["data"]["attributes"]
+        return {name for name in made if name.startswith("custom_")}
+
+    site = {"site": {"data": {"type": "sites", "id": servers.site.id}}}
+    before = [custom_fields_of_create(f"{at}@x.test") for at in range(3)]
+    field = {"type": "custom_fields", "attributes": {"title": "Shoe size"}, "relationships": site}
+    # Some are defined in the beginning, and answered once they are more.
+    for _ in range(4):
+        assert there.post("/v1/custom_fields", {"data": field}).status == 201
+    assert before[0] == before[2] < custom_fields_of_create("after@x.test")
+
+
 @pytest.mark.parametrize("options", ["", SERIALIZABLE], ids=["read committed", "serializable"])
 def test_of_creates_of_one_email_on_three_servers_one_wins(serve: Serve, options: str) -> None:
     servers = Servers(serve, 3, options)

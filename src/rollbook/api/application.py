@@ -14,8 +14,10 @@ from rollbook.api.limits import RateLimit
 from rollbook.api.routes import UNKNOWN, Route, RouteTable, all_routes
 from rollbook.jsonapi.errors import Problem, Refusal, Refused, error_document, refuse
 from rollbook.observations import RequestAnswered, RequestFailed, StorageUnavailable
+from rollbook.register.callers import Caller
 from rollbook.settings import Settings
 from rollbook.storage.faults import StorageError
+from rollbook.storage.transactions import Outdated
 
 SENT_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 RETRY_SECONDS = 1
@@ -49,16 +51,12 @@ class Application:
         try:
             needs_bearer = self._routes.needs_bearer(route, request.path)
             self._rate_limit.admit(request, by_token=needs_bearer)
-            caller = NOBODY
-            if needs_bearer:
-                caller = await bearer.caller(self._house.database, request)
-            body = await request.body()
-            if route is None:
-                raise refuse(Refusal.NOT_FOUND)
-            call = Call(self._house, request, route.resource, last, caller, body)
-            if request.query and route.bearer and not route.asks:
-                documents.judge_parameters(call)
-            return template, await _handled(route, call)
+            if route is not None and route.proves:
+                answer = await self._answer_by_recalled(route, last, request)
+                if answer is not None:
+                    return template, answer
+            caller = await bearer.caller(self._house.database, request) if needs_bearer else NOBODY
+            return template, await self._answer(route, last, request, caller)
         except Refused as refused:
             return template, self._refusal(refused)
         except StorageError as error:
@@ -69,6 +67,36 @@ class Application:
         except Exception as error:
             self._house.observe(RequestFailed.of(error, template, request.request_id))
             return template, self._refusal(refuse(Refusal.UNEXPECTED))
+
+    async def _answer_by_recalled(self, route: Route, last: str, request: Request) -> Answer | None:
+        """Answer by the caller as remembered, which the write proves; None where that cannot be.
+
+        A refusal is an answer, too, and proven before it is given.
+        """
+        database = self._house.database
+        recalled = bearer.recalled_caller(database, request)
+        if recalled is None or request.header(retries.KEY) is not None:
+            return None
+        caller, as_of = recalled
+        try:
+            return await self._answer(route, last, request, caller, as_of)
+        except Outdated:
+            return None
+        except Refused:
+            if await database.is_still(as_of):
+                raise
+            return None
+
+    async def _answer(
+        self, route: Route | None, last: str, request: Request, caller: Caller, as_of: int | None = None
+    ) -> Answer:
+        body = await request.body()
+        if route is None:
+            raise refuse(Refusal.NOT_FOUND)
+        call = Call(self._house, request, route.resource, last, caller, body, as_of=as_of)
+        if request.query and route.bearer and not route.asks:
+            documents.judge_parameters(call)
+        return await _handled(route, call)
 
     async def serve(self, request: Request, send: Callable[[Answer], None]) -> None:
         """Answer a request by `send`, and tell that it was answered."""

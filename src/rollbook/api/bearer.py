@@ -11,12 +11,22 @@ from rollbook.storage.database import Database
 
 async def caller(database: Database, request: Request) -> Caller:
     """Return the caller of a request as of the last commit; raise Refused for no token or a bad one."""
+    found = await database.remembered(caller_of, _token(request))
+    if found is None or found.expires <= time.time():
+        raise refuse(Refusal.TOKEN_INVALID)
+    return found
+
+
+def recalled_caller(database: Database, request: Request) -> tuple[Caller, int] | None:
+    """Return the caller of a request from memory alone, and what that is as of (`Database.recalled`)."""
+    recalled = database.recalled(caller_of, _token(request))
+    return None if recalled is None or recalled[0].expires <= time.time() else recalled
+
+
+def _token(request: Request) -> str:
     header = request.header(b"authorization")
     scheme, _, token = (header or b"").partition(b" ")
     token = token.strip()
     if scheme.lower() != b"bearer" or not token:
         raise refuse(Refusal.TOKEN_MISSING)
-    found = await database.remembered(caller_of, token.decode("latin-1"))
-    if found is None or found.expires <= time.time():
-        raise refuse(Refusal.TOKEN_INVALID)
-    return found
+    return token.decode("latin-1")

@@ -50,7 +50,10 @@ class Retry(NamedTuple):
 
 
 class Call(NamedTuple):
-    """One request on its way to its handler; `id` is the one in its path, where the route has one."""
+    """One request on its way to its handler; `id` is the one in its path, where the route has one.
+
+    `as_of` is there where the caller is from memory, and the write has to prove it (`Database.recalled`).
+    """
 
     house: House
     request: Request
@@ -59,6 +62,7 @@ class Call(NamedTuple):
     caller: Caller = NOBODY
     body: bytes = b""
     retry: Retry | None = None
+    as_of: int | None = None
 
     @property
     def of(self) -> Resource:

@@ -60,7 +60,7 @@ async def write(
     """
     database, retry = call.house.database, call.retry
     if retry is None:
-        return answer_of(await database.write(operation, item, is_short=is_short))
+        return answer_of(await database.write(operation, item, is_short=is_short, as_of=call.as_of))
 
     def kept(outcome: Any) -> KeptAnswer:
         answer = answer_of(outcome)

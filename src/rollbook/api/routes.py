@@ -23,7 +23,8 @@ class Route:
     """A method and a path template, and who handles it.
 
     Without `bearer`, no token is asked for; what `writes` may carry an `Idempotency-Key`; `asks` says that
-    the handler judges the query itself; `finish` is done before any answer leaves, a repeated one too.
+    the handler judges the query itself; `proves` that every answer but a refusal comes of its write, which
+    can thus prove who calls; `finish` is done before any answer leaves, a repeated one too.
     """
 
     method: str
@@ -33,6 +34,7 @@ class Route:
     bearer: bool = True
     writes: bool = False
     asks: bool = False
+    proves: bool = False
     finish: Callable[[Call], Awaitable[None]] | None = None
 
 
@@ -45,7 +47,7 @@ def routes_of(resource: Resource) -> list[Route]:
         Route("GET", single, documents.show, resource, asks=True),
     ]
     if resource.creation is not None:
-        routes.append(Route("POST", collection, documents.create, resource, writes=True))
+        routes.append(Route("POST", collection, documents.create, resource, writes=True, proves=True))
     if resource.change is not None:
         routes.append(Route("PATCH", single, documents.change, resource, writes=True))
     if resource.removal is not None:

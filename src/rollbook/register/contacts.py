@@ -180,7 +180,8 @@ def create_many(transaction: Transaction, items: list[NewContact]) -> list[Recor
             for each, new in zip(ids, items, strict=True)
         ],
     )
-    defined = custom_fields.names_defined(transaction, tuple({new.site_id for new in items}))
+    sites = tuple(sorted({new.site_id for new in items}))
+    defined = transaction.remembered(custom_fields.names_defined, sites)
     stored = {row[0] for row in rows}
     made = [(each, new) for each, new in zip(ids, items, strict=True) if each in stored]
     make_searchable(transaction, [(new.site_id, each) for each, new in made])

@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 from rollbook.storage.engines import Engine, NearSession, Session
 from rollbook.storage.faults import SchemaMismatch, Unavailable, UnfinishedCopy
 from rollbook.storage.near_writer import NearWriter
-from rollbook.storage.reading_together import MOST_REMEMBERED, answer_together, changes_seen
+from rollbook.storage.reading_together import answer_together, changes_seen
 from rollbook.storage.tables import REVISIONS, UNFINISHED
-from rollbook.storage.transactions import Snapshot, TakesLong, Transaction
+from rollbook.storage.transactions import MOST_REMEMBERED, Snapshot, TakesLong, Transaction
 from rollbook.storage.workers import Queue, Worker
 from rollbook.storage.writing import MOST_WRITES_TOGETHER, Writer, scrub
 
@@ -180,18 +180,24 @@ class Database:
         item: In,
         *,
         is_short: bool = False,
+        as_of: int | None = None,
     ) -> Out:
         """Do an operation on an item, committed before this returns.
 
         The operation takes a list, for items that wait together are done together: it answers for each
         with a value or with the exception that this call shall raise. It may be done again from the start
         where the database undid it. It `is_short` if it does no more than a few look-ups by indexes and
-        writes a few rows. Raises Unavailable where the database cannot do it now; then nothing of it was
-        kept, unless the database went away before it told the outcome.
+        writes a few rows. `as_of` is the number of changes of an unproven memory that the item was prepared
+        by (`recalled`); where there were others since, nothing is done and Outdated is raised. Raises
+        Unavailable where the database cannot do it now; then nothing of it was kept, unless the database
+        went away before it told the outcome.
         """
         if self._writes is None:
             raise Unavailable("The database is not started.")
-        outcome: Out = await self._writes.submit(operation, item, is_short=is_short)
+        if isinstance(self._writes, NearWriter):
+            outcome: Out = await self._writes.submit(operation, item, is_short=is_short)
+        else:
+            outcome = await self._writes.submit(operation, item, as_of=as_of)
         return outcome
 
     async def scrub(self) -> None:
@@ -215,10 +221,28 @@ class Database:
             self._memory.clear()
         known: Out | None = self._memory.get((operation, item))
         if known is None:
+            changes = self._changes_known
             known = await self.glance(operation, item, several=True)
-            if known is not None:
+            # Others may have learnt meanwhile of a change that this look came before.
+            if known is not None and changes == self._changes_known:
                 self._memory[operation, item] = known
         return known
+
+    def recalled(self, operation: Callable[[Snapshot, In], Out | None], item: In) -> tuple[Out, int] | None:
+        """Return what is remembered of a `glance`, and the number of changes that it is as of, where only the
+        database could prove it; None where nothing is.
+
+        Whoever goes by it has it proven before anybody hears of it: by a write `as_of` that number, or by
+        `is_still`.
+        """
+        known: Out | None = self._memory.get((operation, item))
+        return None if known is None or self._glancer is not None else (known, self._changes_known)
+
+    async def is_still(self, as_of: int) -> bool:
+        """Say whether nobody has changed what is remembered since there were so many changes."""
+        if not await self._is_memory_current():
+            self._memory.clear()
+        return self._changes_known == as_of
 
     async def _is_memory_current(self) -> bool:
         if self._glancer is not None:

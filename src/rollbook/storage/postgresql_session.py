@@ -88,6 +88,7 @@ class PostgreSQLSession:
         if not again:
             self._writes += 1
         self._begin(self._begin_writing)
+        self._changes_asked = self._execute(CHANGES)
         if self._writes == 1:
             self._execute(FORGET_WRITERS)
         self._noted = self._execute(NOTE_WRITE, (self.writer_id, self._writes))

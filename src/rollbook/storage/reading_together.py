@@ -6,10 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from rollbook.storage.engines import Engine, Session
-from rollbook.storage.transactions import Snapshot
+from rollbook.storage.transactions import MOST_REMEMBERED, Snapshot
 from rollbook.storage.workers import Job, Outcome
-
-MOST_REMEMBERED = 10_000
 
 
 def answer_together(

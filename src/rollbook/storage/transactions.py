@@ -7,17 +7,23 @@ from sqlalchemy import Dialect
 
 from rollbook.storage.engines import Session
 from rollbook.storage.statements import CHUNKS, InsertRows, Row, Statement
+from rollbook.storage.tables import REMEMBERED
 
 if TYPE_CHECKING:
     from rollbook.storage.ids import Allotter
 
 In = TypeVar("In")
 Out = TypeVar("Out")
+MOST_REMEMBERED = 10_000
 NOTHING: Mapping[str, Any] = {}
 
 
 class TakesLong(Exception):
     """A look that was to be a short one is not."""
+
+
+class Outdated(Exception):
+    """What an operation was prepared by, from memory, has changed meanwhile; nothing was done."""
 
 
 class Snapshot:
@@ -88,17 +94,30 @@ class Snapshot:
 class Transaction(Snapshot):
     """One transaction that writes: all of it is kept, or nothing.
 
-    `changed` has the names of the tables that it changes.
+    `changed` has the names of the tables that it changes. A `memory` is forgotten at its first use, unless
+    the session is current.
     """
 
     __slots__ = ("_ids", "_locked", "changed", "owed")
 
-    def __init__(self, session: Session, dialect: Dialect, ids: "Allotter") -> None:
-        super().__init__(session, dialect)
+    def __init__(
+        self,
+        session: Session,
+        dialect: Dialect,
+        ids: "Allotter",
+        memory: dict[tuple[Any, Any], Any] | None = None,
+    ) -> None:
+        super().__init__(session, dialect, memory, is_proven=False)
         self._ids = ids
         self._locked: set[int] = set()
         self.changed: set[str] = set()
         self.owed = 0
+
+    def remembered(self, look: Callable[[Snapshot, In], Out], item: In) -> Out:
+        """Look something up, or have it from memory; not where this transaction may have changed it."""
+        if not REMEMBERED.isdisjoint(self.changed):
+            return look(self, item)
+        return super().remembered(look, item)
 
     def lock_sites(self, site_ids: Iterable[int]) -> None:
         """Have the sites to oneself until the end, but for what only adds contacts.

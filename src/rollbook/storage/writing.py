@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from rollbook.storage.engines import Engine, NearSession, Session
 from rollbook.storage.faults import Unavailable
 from rollbook.storage.ids import Allotter
-from rollbook.storage.transactions import Transaction
+from rollbook.storage.transactions import MOST_REMEMBERED, Outdated, Transaction
 from rollbook.storage.workers import Job, Outcome
 
 # A search looks at each contact that its index does not have yet, about a microsecond for each.
@@ -52,6 +52,8 @@ class Writer:
         self.last_commit_seconds = math.inf
         self._engine = engine
         self._ids = Allotter()
+        # Of a near database a look-up costs less than to prove what is remembered.
+        self._memory: dict[tuple[Any, Any], Any] | None = None if engine.is_near else {}
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[Transaction]:
@@ -152,13 +154,21 @@ class Writer:
         if not jobs:
             return []
         try:
-            return self.do(lambda transaction: _operate(transaction, jobs))
+            return self.do(lambda transaction: _operate_in_time(transaction, jobs))
+        except _SomeOutdated as some:
+            return self._write_others(jobs, some.changes)
         except Exception as error:
             explained = self._engine.explained(error)
             if len(jobs) == 1 or isinstance(explained, Unavailable):
                 return [explained] * len(jobs)
         # Which one it was is not known, and the others must not suffer for it.
         return [outcome for job in jobs for outcome in self._write([job])]
+
+    def _write_others(self, jobs: list[Job], changes: int) -> Sequence[Outcome]:
+        """Do those of the jobs that were prepared by this number of changes, or by none."""
+        others = [job for job in jobs if job.as_of in (None, changes)]
+        outcomes = iter(self._write(others))
+        return [next(outcomes) if job.as_of in (None, changes) else Outdated() for job in jobs]
 
     def _scrubbed(self) -> Outcome:
         try:
@@ -168,7 +178,9 @@ class Writer:
         return None
 
     def _transaction(self) -> Transaction:
-        return Transaction(self.session, self._engine.dialect, self._ids)
+        if self._memory is not None and len(self._memory) > MOST_REMEMBERED:
+            self._memory.clear()
+        return Transaction(self.session, self._engine.dialect, self._ids, self._memory)
 
     def _committed(self, transaction: Transaction) -> None:
         self._ids.committed()
@@ -181,6 +193,21 @@ class Writer:
 
 def scrub(*_: Any) -> None:
     """Mark the job that rewrites the database; the writer does it by itself."""
+
+
+class _SomeOutdated(Exception):
+    """Some jobs were prepared by another number of changes than the transaction sees."""
+
+    def __init__(self, changes: int) -> None:
+        self.changes = changes
+
+
+def _operate_in_time(transaction: Transaction, jobs: list[Job]) -> list[Outcome]:
+    outcomes = _operate(transaction, jobs)
+    # After them, when the number has come with what they asked for.
+    if any(job.as_of is not None and job.as_of != transaction.changes for job in jobs):
+        raise _SomeOutdated(transaction.changes)
+    return outcomes
 
 
 def _operate(transaction: Transaction, jobs: list[Job]) -> list[Outcome]:
