@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import orjson
-from sqlalchemy import bindparam, delete, func, select, update
+from sqlalchemy import bindparam, delete, func, literal_column, select, update
 
 from rollbook.register import consent, days, erasure, members, text
 from rollbook.register.audience import LETTERS
@@ -20,22 +20,28 @@ CONTACTS_AT_ONCE = 256
 PORTIONS_TOGETHER = 16
 
 
+# Its size stands in the statement, else a planner that does not know it reads all contacts for each portion.
+_portion = (
+    select(backlog.c.site_id, backlog.c.contact_id)
+    .order_by(backlog.c.site_id, backlog.c.contact_id)
+    .limit(literal_column(str(CONTACTS_AT_ONCE)))
+)
+
+
 def _oldest_of_backlog(*columns: str) -> Statement:
     """Return the question for these columns of the contacts that are indexed next."""
+    oldest = _portion.subquery("oldest")
     return Statement(
         select(*(table.c[name] for name in ("site_id", "id", *columns)))
-        .select_from(backlog)
-        .join(table, (table.c.site_id == backlog.c.site_id) & (table.c.id == backlog.c.contact_id))
-        .order_by(backlog.c.site_id, backlog.c.contact_id)
-        .limit(bindparam("most"))
+        .select_from(oldest)
+        .join(table, (table.c.site_id == oldest.c.site_id) & (table.c.id == oldest.c.contact_id))
+        .order_by(oldest.c.site_id, oldest.c.contact_id)
     )
 
 
 oldest_keys = _oldest_of_backlog("email", "name_key", "search_keys")
 oldest_texts = _oldest_of_backlog("name", "email", *Keys._fields, *LETTERS)
-sites_of_backlog = Statement(
-    select(backlog.c.site_id).order_by(backlog.c.site_id, backlog.c.contact_id).limit(bindparam("most"))
-)
+sites_of_backlog = Statement(select(_portion.subquery("oldest").c.site_id))
 remove_from_backlog = Statement(
     delete(backlog).where(
         # Without the site, each portion would read all of the backlog.
@@ -53,11 +59,10 @@ set_keys = Statement(
 
 def index_some(transaction: Transaction) -> int:
     """Index some contacts of the search backlog; return how many, 0 when it is empty."""
-    most = {"most": CONTACTS_AT_ONCE}
-    owed = {row[0] for row in transaction.rows(sites_of_backlog, most)}
+    owed = {row[0] for row in transaction.rows(sites_of_backlog)}
     # Their texts must not change, nor they be erased, between reading them here and the commit.
     transaction.lock_sites(owed)
-    rows = [row for row in transaction.rows(oldest_keys, most) if row[0] in owed]
+    rows = [row for row in transaction.rows(oldest_keys) if row[0] in owed]
     entries = [
         Entry(site_id, contact_id, _tokens(site_id, email, name_key, search_keys))
         for site_id, contact_id, email, name_key, search_keys in rows
@@ -127,7 +132,7 @@ def _renew_keys(transaction: Transaction) -> None:
     An older program may have stored them, which did not search all texts. While a server runs, only its own
     contacts join the backlog; so this is done before.
     """
-    for site_id, contact_id, name, email, *more in transaction.rows(oldest_texts, {"most": CONTACTS_AT_ONCE}):
+    for site_id, contact_id, name, email, *more in transaction.rows(oldest_texts):
         keys = keys_of(name, email, dict(zip(LETTERS, more[len(Keys._fields) :], strict=True)))
         if keys != tuple(more[: len(Keys._fields)]):
             transaction.run(set_keys, keys._asdict() | {"of_site": site_id, "of_id": contact_id})
