@@ -1,19 +1,25 @@
 """Asks a small and a large register the same questions, in turns, and prints what each costs.
 
     python benchmarks/flatness.py [--small 10000] [--large 200000] [--rounds 9] [--folder DIR]
+                                  [--postgresql postgresql://...small postgresql://...large]
 
 The registers are made by the register's own operations, once, and kept in the folder. Times are those of the
 statements and of making records, without HTTP. Some tags and texts have as many hits in both; others have a
 share of all, and say how a question grows with its hits. A time is the median of the rounds, and that of the
 processor: on a machine that others use, the clock says how busy they are.
+
+With `--postgresql`, the registers are copied into these two databases where they are empty, by
+`rollbook db copy`, and asked there. A time is then that of the clock, for the work is another process's.
 """
 
 import argparse
 import contextlib
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
@@ -132,10 +138,11 @@ ASKS = (
 
 
 class World(NamedTuple):
-    """A register of so many contacts."""
+    """A register of so many contacts, and the clock that its times are of."""
 
     database: Database
     values: dict[str, object]
+    clock: Callable[[], float] = time.process_time
 
 
 class Undone(Exception):
@@ -149,9 +156,12 @@ def main() -> None:
     parser.add_argument("--large", type=int, default=200_000)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "rollbook-flatness")
+    parser.add_argument("--postgresql", nargs=2, metavar="URL")
     given = parser.parse_args()
     given.folder.mkdir(exist_ok=True)
     worlds = [world(given.folder / f"{many}.db", many) for many in (given.small, given.large)]
+    if given.postgresql:
+        worlds = [moved(each, url) for each, url in zip(worlds, given.postgresql, strict=True)]
     print(f"| asked | hits | ms at {given.small:,} | ms at {given.large:,} | ratio |")
     print("|---|---|---|---|---|")
     for ask in ASKS:
@@ -169,25 +179,35 @@ def main() -> None:
 def answer(world: World, ask: str) -> tuple[float, str]:
     """Answer a question; return the seconds that it took, and the number of hits."""
     if ask == CREATE:
-        return create(world.database), "1"
+        return create(world), "1"
     query = read_query(contacts.RESOURCE.type, ask.format(**world.values).encode())
     asked = PageAsked(contacts.RESOURCE, query, CALLER.sites, RESOURCES)
     with world.database.snapshot() as snapshot:
-        began = time.process_time()
+        began = world.clock()
         found = page(snapshot, asked)
-        seconds = time.process_time() - began
+        seconds = world.clock() - began
     return seconds, "-" if query.page.cursor else f"{found.total:,}"
 
 
-def create(database: Database) -> float:
+def create(world: World) -> float:
     """Return the seconds that one of some creates took, none of which is kept."""
-    began = time.process_time()
-    with contextlib.suppress(Undone), database.transaction() as transaction:
+    began = world.clock()
+    with contextlib.suppress(Undone), world.database.transaction() as transaction:
         for number in range(CREATES):
             draft = read_new_resource(contacts.RESOURCE.type, document(-1 - number, FEW))
             contacts.create_many(transaction, [contacts.prepare(CALLER, SITE, draft)])
         raise Undone
-    return (time.process_time() - began) / CREATES
+    return (world.clock() - began) / CREATES
+
+
+def moved(world: World, url: str) -> World:
+    """Return the same register in a PostgreSQL database, copied where that is empty."""
+    database = open_database(url)
+    source = world.database.engine.name
+    world.database.close()
+    if database.revision() is None:
+        subprocess.run([sys.executable, "-m", "rollbook", "db", "copy", source, url], check=True)
+    return World(database, world.values, time.perf_counter)
 
 
 def values_of(database: Database, many: int, tag_ids: list[int]) -> dict[str, object]:

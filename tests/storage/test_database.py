@@ -229,6 +229,29 @@ def test_a_write_as_of_what_has_changed_since_is_outdated_and_takes_none_of_the_
 
 
 @pytest.mark.postgresql
+def test_a_read_as_of_what_has_changed_since_is_outdated_and_takes_none_of_the_others_with_it(
+    database: Database,
+) -> None:
+    def each(_snapshot: Snapshot, items: list[str]) -> list[str]:
+        return items
+
+    async def work() -> Any:
+        await database.remembered(kinds_of, "contacts")
+        _, as_of = database.recalled(kinds_of, "contacts") or ("", -1)
+        jobs: list[Any] = [
+            database.read(kinds_of, "keys", as_of=as_of),
+            database.read(kinds_of, "keys", as_of=as_of - 1),
+            database.read(kinds_of, "keys"),
+            database.glance_at_each(each, "first", as_of=as_of - 1),
+            database.glance_at_each(each, "second", as_of=as_of),
+        ]
+        return await asyncio.gather(*jobs, return_exceptions=True)
+
+    outcomes = served(database, work)
+    assert [type(outcome) for outcome in outcomes] == [list, Outdated, list, Outdated, str]
+
+
+@pytest.mark.postgresql
 def test_a_look_that_came_before_a_change_is_not_remembered_after_it(database: Database) -> None:
     began, may_end = threading.Event(), threading.Event()
     looks = 0

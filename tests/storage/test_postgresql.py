@@ -265,6 +265,24 @@ def test_a_create_by_a_remembered_caller_is_refused_when_the_key_has_ended_elsew
         assert connection.rows("SELECT count(*) FROM contacts WHERE email = 'new@x.test'") == [(0,)]
 
 
+@pytest.mark.parametrize(
+    "target", ["/v1/contacts", "/v1/contacts?filter[search]=x", "/v1/contacts/{id}", "/v1/contacts/1"]
+)
+def test_a_read_by_a_remembered_caller_is_refused_when_the_key_has_ended_elsewhere(
+    serve: Serve, target: str
+) -> None:
+    servers = Servers(serve, 2)
+    here, _ = servers.clients()
+    path = target.format(id=servers.site.create(email="a@x.test").json["data"]["id"])
+    before = [here.get(path).status for _ in range(3)]
+    assert before == ([404] if path.endswith("/1") else [200]) * 3
+    ended = run_rollbook(
+        "keys", "rotate", servers.site.client_id, ROLLBOOK_DATABASE=servers.first.database_url
+    )
+    assert ended.returncode == 0
+    assert here.get(path).status == 401
+
+
 def test_a_create_by_a_remembered_caller_has_the_fields_that_another_server_has_defined(serve: Serve) -> None:
     servers = Servers(serve, 2)
     here, there = servers.clients()

@@ -69,7 +69,7 @@ class Application:
             return template, self._refusal(refuse(Refusal.UNEXPECTED))
 
     async def _answer_by_recalled(self, route: Route, last: str, request: Request) -> Answer | None:
-        """Answer by the caller as remembered, which the write proves; None where that cannot be.
+        """Answer by the caller as remembered, which the handler proves; None where that cannot be.
 
         A refusal is an answer, too, and proven before it is given.
         """

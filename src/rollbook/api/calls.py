@@ -52,7 +52,8 @@ class Retry(NamedTuple):
 class Call(NamedTuple):
     """One request on its way to its handler; `id` is the one in its path, where the route has one.
 
-    `as_of` is there where the caller is from memory, and the write has to prove it (`Database.recalled`).
+    `as_of` is there where the caller is from memory, and a read or write has to prove it
+    (`Database.recalled`).
     """
 
     house: House

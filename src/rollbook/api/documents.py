@@ -66,7 +66,9 @@ async def show(call: Call) -> Answer:
     """Answer one resource; one that the caller may not see is answered like an unknown id."""
     resource, query = call.of, query_of(call, call.of)
     asked = OneAsked(resource, call.id, query.include, call.caller.sites, call.house.catalogue)
-    found = await call.house.database.glance_at_each(each_one, asked, several=bool(query.include))
+    found = await call.house.database.glance_at_each(
+        each_one, asked, several=bool(query.include), as_of=call.as_of
+    )
     if found is None:
         raise await glance(call, lambda snapshot: missing(snapshot, resource, call.caller, call.id))
     require_views(call, query)
@@ -116,11 +118,11 @@ async def answer_page(call: Call, resource: Resource, query: Query, path: str = 
     asked = PageAsked(resource, query, call.caller.sites, call.house.catalogue)
     database = call.house.database
     if is_short(asked):
-        collection = await database.glance(page, asked, several=True)
+        collection = await database.glance(page, asked, several=True, as_of=call.as_of)
     elif may_be_short(asked):
-        collection = await database.glance_or_read(page, asked)
+        collection = await database.glance_or_read(page, asked, as_of=call.as_of)
     else:
-        collection = await database.read(page, asked)
+        collection = await database.read(page, asked, as_of=call.as_of)
     document = collection_document(
         resource.type,
         collection,

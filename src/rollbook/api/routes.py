@@ -23,8 +23,9 @@ class Route:
     """A method and a path template, and who handles it.
 
     Without `bearer`, no token is asked for; what `writes` may carry an `Idempotency-Key`; `asks` says that
-    the handler judges the query itself; `proves` that every answer but a refusal comes of its write, which
-    can thus prove who calls; `finish` is done before any answer leaves, a repeated one too.
+    the handler judges the query itself; `proves` that every answer but a refusal comes of a read or a write
+    that is given the call's `as_of`, and so proves who calls; `finish` is done before any answer leaves, a
+    repeated one too.
     """
 
     method: str
@@ -43,8 +44,8 @@ def routes_of(resource: Resource) -> list[Route]:
     collection = f"{PREFIX}/{resource.type.name}"
     single = collection + "/{id}"
     routes = [
-        Route("GET", collection, documents.list_page, resource, asks=True),
-        Route("GET", single, documents.show, resource, asks=True),
+        Route("GET", collection, documents.list_page, resource, asks=True, proves=True),
+        Route("GET", single, documents.show, resource, asks=True, proves=True),
     ]
     if resource.creation is not None:
         routes.append(Route("POST", collection, documents.create, resource, writes=True, proves=True))

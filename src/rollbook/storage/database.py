@@ -206,11 +206,17 @@ class Database:
             raise Unavailable("The database is not started.")
         await self._writes.submit(scrub, None)
 
-    async def read(self, operation: Callable[[Snapshot, In], Out], item: In) -> Out:
-        """Do an operation on a consistent state that has everything that was answered before."""
+    async def read(
+        self, operation: Callable[[Snapshot, In], Out], item: In, *, as_of: int | None = None
+    ) -> Out:
+        """Do an operation on a consistent state that has everything that was answered before.
+
+        `as_of` is the number of changes of an unproven memory that the item was prepared by (`recalled`);
+        where the state has another, Outdated is raised. So it is for all that follow.
+        """
         if self._reads is None:
             raise Unavailable("The database is not started.")
-        outcome: Out = await self._reads.submit(operation, item)
+        outcome: Out = await self._reads.submit(operation, item, as_of=as_of)
         return outcome
 
     async def remembered(self, operation: Callable[[Snapshot, In], Out | None], item: In) -> Out | None:
@@ -232,8 +238,8 @@ class Database:
         """Return what is remembered of a `glance`, and the number of changes that it is as of, where only the
         database could prove it; None where nothing is.
 
-        Whoever goes by it has it proven before anybody hears of it: by a write `as_of` that number, or by
-        `is_still`.
+        Whoever goes by it has it proven before anybody hears of it: by a read or a write `as_of` that number,
+        or by `is_still`.
         """
         known: Out | None = self._memory.get((operation, item))
         return None if known is None or self._glancer is not None else (known, self._changes_known)
@@ -258,17 +264,24 @@ class Database:
         return is_current
 
     async def glance(
-        self, operation: Callable[[Snapshot, In], Out], item: In, *, several: bool = False
+        self,
+        operation: Callable[[Snapshot, In], Out],
+        item: In,
+        *,
+        several: bool = False,
+        as_of: int | None = None,
     ) -> Out:
         """Do a read of a few index look-ups at once, on the caller's thread where the database is near:
         a change of threads costs more than they do. Whatever may scan belongs to `read`. `several`
         statements see one state.
         """
         if self._glancer is None:
-            return await self.read(operation, item)
+            return await self.read(operation, item, as_of=as_of)
         return self._near(self._glancer, operation, item, several)
 
-    async def glance_or_read(self, operation: Callable[[Snapshot, In], Out], item: In) -> Out:
+    async def glance_or_read(
+        self, operation: Callable[[Snapshot, In], Out], item: In, *, as_of: int | None = None
+    ) -> Out:
         """Do a read that may turn out to be a `glance`, as such where it does not raise TakesLong.
 
         Not while anything is owed: a search looks at the texts of all that its index does not have yet.
@@ -276,7 +289,7 @@ class Database:
         if self._glancer is not None and self._writer is not None and not self._writer.owed:
             with contextlib.suppress(TakesLong):
                 return self._near(self._glancer, operation, item, several=True, is_hurried=True)
-        return await self.read(operation, item)
+        return await self.read(operation, item, as_of=as_of)
 
     async def glance_at_each(
         self,
@@ -284,6 +297,7 @@ class Database:
         item: In,
         *,
         several: bool = False,
+        as_of: int | None = None,
     ) -> Out:
         """Do a `glance` by an operation that takes a list: where the database is not near, those that wait
         together look together.
@@ -292,7 +306,7 @@ class Database:
             return self._near(self._glancer, operation, [item], several)[0]
         if self._reads is None:
             raise Unavailable("The database is not started.")
-        outcome: Out = await self._reads.submit(operation, item, takes_list=True)
+        outcome: Out = await self._reads.submit(operation, item, takes_list=True, as_of=as_of)
         return outcome
 
     def _near(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from rollbook.storage.engines import Engine, Session
-from rollbook.storage.transactions import MOST_REMEMBERED, Snapshot
+from rollbook.storage.transactions import MOST_REMEMBERED, Outdated, Snapshot
 from rollbook.storage.workers import Job, Outcome
 
 
@@ -16,7 +16,8 @@ def answer_together(
     """Do the jobs on one snapshot, which begins after each of them was asked for.
 
     One that raises ends it, for its transaction may be broken; the rest go on with a new one. Where the
-    database is away, it is away for all of them.
+    database is away, it is away for all of them. Those that were asked `as_of` another number of changes
+    than the state has are Outdated.
     """
     pauses = iter(engine.pauses())
     outcomes: list[Outcome] = [None] * len(jobs)
@@ -39,6 +40,9 @@ def answer_together(
             while questions:
                 for place, answer in questions[-1].answers(snapshot):
                     outcomes[place] = answer
+                    as_of = jobs[place].as_of
+                    if as_of is not None and as_of != snapshot.changes:
+                        outcomes[place] = Outdated()
                 questions.pop()
             session.commit()
         except Exception as error:

@@ -23,7 +23,7 @@ class TakesLong(Exception):
 
 
 class Outdated(Exception):
-    """What an operation was prepared by, from memory, has changed meanwhile; nothing was done."""
+    """What an operation was prepared by, from memory, has changed meanwhile; it was not done."""
 
 
 class Snapshot:

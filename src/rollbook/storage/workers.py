@@ -21,7 +21,7 @@ class Job(NamedTuple):
 
     `takes_list` says that the operation takes a list of arguments and answers for each, `is_short` that it is
     no more than a few look-ups by indexes and a few rows to write. `as_of` is the number of changes of what
-    is remembered that a write was prepared by, where that is not proven otherwise.
+    is remembered that it was prepared by, where that is not proven otherwise.
     """
 
     operation: Callable[..., Any]
