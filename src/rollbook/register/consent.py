@@ -100,13 +100,11 @@ MOMENTS_OF = {
     (UNSUBSCRIBED, ADMINISTRATOR): ("unsubscribed_at", "manually_unsubscribed_at"),
     (UNSUBSCRIBED, RECIPIENT): ("unsubscribed_at", "opted_out_at"),
 }
-# The last events of each kind, in the order of CONSENT_MOMENTS.
-LAST_OF_KINDS = tuple(func.max(case((events, table.c.occurred_at))) for events in EVENTS.values())
 _of_contacts = (
     select(
         table.c.site_id,
         table.c.contact_id,
-        *(last.label(name) for name, last in zip(CONSENT_MOMENTS, LAST_OF_KINDS, strict=True)),
+        *(func.max(case((events, table.c.occurred_at))).label(name) for name, events in EVENTS.items()),
     )
     .group_by(table.c.site_id, table.c.contact_id)
     .subquery()
