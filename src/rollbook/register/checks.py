@@ -99,7 +99,7 @@ def _within(table: Table, to_the_end: bool = False) -> Any:
 
 
 def _in_stretch(table: Table, *columns: Any) -> Any:
-    # In the order of the key: SQLite would rather read all of a site in an index that has the columns.
+    # In the order of the key: a planner may else read all of a site in an index that has the columns.
     return select(*columns).where(_within(table)).order_by(*table.primary_key)
 
 
