@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import threading
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from storage.leases import add_kinds, add_lease, add_users, every_user, kinds_of
 
 from databases import empty_url_of, on_postgresql, run_sql
 from rollbook import cli
-from rollbook.storage import tables, workers
+from rollbook.storage import tables, upkeep_thread, workers
 from rollbook.storage.database import Database
 from rollbook.storage.faults import SchemaMismatch, Unavailable
 from rollbook.storage.ids import BLOCK
@@ -299,6 +300,95 @@ def test_a_transaction_does_not_remember_what_it_changes_itself(database: Databa
 
     served(database, work)
     assert counts == [0, 1, 1, 2, 2, 3]
+
+
+class Debt:
+    """What transactions of a test owe, and an upkeep that does two of it at a time, once it may."""
+
+    def __init__(self) -> None:
+        self.owed: list[int] = []
+        self.may_go_on, self.is_done, self.has_begun = threading.Event(), threading.Event(), threading.Event()
+        self.failures = 0
+
+    def owe(self, transaction: Transaction, items: list[int]) -> list[int]:
+        self.owed.extend(items)
+        transaction.owes(len(items))
+        return items
+
+    def upkeep(self, _transaction: Transaction) -> int:
+        self.has_begun.set()
+        assert self.may_go_on.wait(30)
+        if self.failures:
+            self.failures -= 1
+            raise ValueError("not now")
+        done = len(self.owed[:2])
+        del self.owed[:2]
+        if done and not self.owed:
+            self.is_done.set()
+        return done
+
+    def served(self, database: Database, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        async def main() -> None:
+            database.start(100, self.upkeep)
+            try:
+                await work()
+            finally:
+                self.may_go_on.set()
+                await database.stop()
+
+        asyncio.run(main())
+
+
+def test_what_is_owed_is_done_when_nobody_has_written_for_a_moment(database: Database) -> None:
+    debt = Debt()
+    debt.may_go_on.set()
+
+    async def work() -> None:
+        await asyncio.gather(*(database.write(debt.owe, at, is_short=True) for at in range(7)))
+        assert await asyncio.to_thread(debt.is_done.wait, 30)
+
+    debt.served(database, work)
+    assert debt.owed == []
+
+
+def test_what_could_not_be_done_is_done_after_the_next_write(database: Database) -> None:
+    debt = Debt()
+    debt.failures = 1
+    debt.may_go_on.set()
+
+    async def work() -> None:
+        await database.write(debt.owe, 1)
+        while debt.failures:
+            await asyncio.to_thread(debt.has_begun.wait, 30)
+        await database.write(debt.owe, 2)
+        assert await asyncio.to_thread(debt.is_done.wait, 30)
+
+    debt.served(database, work)
+    assert debt.owed == []
+
+
+@pytest.mark.postgresql
+def test_writes_do_not_wait_for_what_is_owed_until_that_is_too_much(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upkeep_thread, "MOST_OWED", 20)
+    debt = Debt()
+
+    async def work() -> None:
+        for at in range(21):
+            await database.write(debt.owe, at)
+        assert await asyncio.to_thread(debt.has_begun.wait, 30)
+        assert len(debt.owed) == 21
+        waiting = asyncio.ensure_future(database.write(debt.owe, 21))
+        # The database answers others, and would have answered this one.
+        for _ in range(20):
+            await database.read(kinds_of, "contacts")
+        assert not waiting.done()
+        debt.may_go_on.set()
+        await waiting
+        assert await asyncio.to_thread(debt.is_done.wait, 30)
+
+    debt.served(database, work)
 
 
 def test_ids_are_never_given_twice(database: Database) -> None:

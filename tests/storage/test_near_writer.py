@@ -245,30 +245,3 @@ def test_what_waits_is_finished_before_a_stop_and_what_comes_later_is_refused(da
     assert isinstance(late, Unavailable)
     with database.snapshot() as snapshot:
         assert kinds_of(snapshot, "x-") == done
-
-
-def test_what_is_owed_is_done_when_nobody_has_written_for_a_moment(database: Database) -> None:
-    owed: list[int] = []
-    all_done = threading.Event()
-
-    def owe(transaction: Transaction, items: list[int]) -> list[int]:
-        owed.extend(items)
-        transaction.owes(len(items))
-        return items
-
-    def upkeep(_transaction: Transaction) -> int:
-        done = owed[:2]
-        del owed[:2]
-        if done and not owed:
-            all_done.set()
-        return len(done)
-
-    async def main() -> bool:
-        database.start(100, upkeep)
-        await asyncio.gather(*(database.write(owe, at, is_short=True) for at in range(7)))
-        was_done = await asyncio.to_thread(all_done.wait, 30)
-        await database.stop()
-        return was_done
-
-    assert asyncio.run(main())
-    assert owed == []

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -11,6 +12,7 @@ from rollbook.storage.near_writer import NearWriter
 from rollbook.storage.reading_together import answer_together, changes_seen
 from rollbook.storage.tables import REVISIONS, UNFINISHED
 from rollbook.storage.transactions import MOST_REMEMBERED, Snapshot, TakesLong, Transaction
+from rollbook.storage.upkeep_thread import UpkeepThread
 from rollbook.storage.workers import Queue, Worker
 from rollbook.storage.writing import MOST_WRITES_TOGETHER, Writer, scrub
 
@@ -30,7 +32,8 @@ class Database:
         self._writer: Writer | None = None
         self._glancer: Session | None = None
         self._readers: list[Session] = []
-        self._workers: list[Worker] = []
+        self._workers: list[threading.Thread] = []
+        self._upkeep: UpkeepThread | None = None
         self._writes: Queue | NearWriter | None = None
         self._reads: Queue | None = None
         self._memory: dict[tuple[Any, Any], Any] = {}
@@ -138,13 +141,23 @@ class Database:
             self._writes = NearWriter(writer, writer.session, self._glancer, max_waiting)
         else:
             self._writes = Queue(max_waiting)
-            self._workers.append(
-                Worker("writer", self._writes, MOST_WRITES_TOGETHER, writer.write, writer.pay)
-            )
+            self._workers.append(Worker("writer", self._writes, MOST_WRITES_TOGETHER, writer.write))
+            self._upkeep = self._start_upkeep(writer, upkeep)
         for number in range(self.engine.readers):
             self._start_reader(f"reader-{number}", self._reads)
         for worker in self._workers:
             worker.start()
+
+    def _start_upkeep(
+        self, writer: Writer, upkeep: Callable[[Transaction], int] | None
+    ) -> UpkeepThread | None:
+        if upkeep is None:
+            return None
+        session = self.engine.open_writer()
+        self._readers.append(session)
+        thread = writer.beside = UpkeepThread(Writer(self.engine, session), upkeep)
+        thread.start()
+        return thread
 
     def _start_reader(self, name: str, jobs: Queue) -> None:
         session = self.engine.open_reader()
@@ -167,6 +180,10 @@ class Database:
             else:
                 self._writes.close(1)
             self._reads.close(self.engine.readers)
+            if self._upkeep is not None:
+                self._upkeep.stop()
+                self._workers.append(self._upkeep)
+                self._upkeep = None
             for worker in self._workers:
                 await asyncio.to_thread(worker.join)
             self._writes = self._reads = None

@@ -74,15 +74,9 @@ class Queue:
         for job in jobs:
             self._jobs.put(job)
 
-    def take(self, most: int, patience: float | None = None) -> list[Job] | None:
-        """Wait for a job, then take those that wait beside it, `most` in all; empty means stop.
-
-        Returns None where none came within `patience`, in seconds.
-        """
-        try:
-            job = self._jobs.get(timeout=patience)
-        except queue.Empty:
-            return None
+    def take(self, most: int) -> list[Job]:
+        """Wait for a job, then take those that wait beside it, `most` in all; empty means stop."""
+        job = self._jobs.get()
         if job is None:
             return []
         jobs = [job]
@@ -109,30 +103,18 @@ class Queue:
 class Worker(threading.Thread):
     """A thread that does the jobs of a queue, up to `most` of them together.
 
-    `work` gets the jobs and returns an outcome for each: a value, or an exception to be raised. `rest` is
-    what to do when nobody has asked for anything for a moment; it says whether more of it is left.
+    `work` gets the jobs and returns an outcome for each: a value, or an exception to be raised.
     """
 
-    def __init__(
-        self, name: str, jobs: Queue, most: int, work: Work, rest: Callable[[], bool] | None = None
-    ) -> None:
+    def __init__(self, name: str, jobs: Queue, most: int, work: Work) -> None:
         super().__init__(name=name, daemon=True)
         self._jobs = jobs
         self._most = most
         self._work = work
-        self._rest = rest
 
     def run(self) -> None:
         """Work until the queue ends."""
-        left = self._rest is not None
-        while True:
-            jobs = self._jobs.take(self._most, QUIET_SECONDS if left else None)
-            if jobs is None:
-                left = self._rest is not None and self._rest()
-                continue
-            if not jobs:
-                return
-            left = self._rest is not None
+        while jobs := self._jobs.take(self._most):
             # One call for all: waking the loop costs more than settling a future.
             answer = jobs[0].future.get_loop().call_soon_threadsafe
             late, jobs = split_late(jobs)

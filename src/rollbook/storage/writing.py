@@ -5,7 +5,7 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from rollbook.storage.engines import Engine, NearSession, Session
 from rollbook.storage.faults import Unavailable
@@ -38,10 +38,21 @@ class Begun:
         self.is_committed = False
 
 
+class Beside(Protocol):
+    """What does what a writer's transactions owe, beside it."""
+
+    def owe(self, count: int) -> None:
+        """Note that so much more is owed."""
+
+    def wait_for_room(self) -> None:
+        """Wait while too much is owed."""
+
+
 class Writer:
     """What writes to a database, on one session, for one thread at a time.
 
     `upkeep` does a part of what transactions owe, and returns how much that was; `owed` is how much is left.
+    Where another does it `beside`, that is told what is owed.
     `last_commit_seconds` is of what was begun and ended in two steps.
     """
 
@@ -49,6 +60,7 @@ class Writer:
         self.session = session
         self.upkeep: Callable[[Transaction], int] | None = None
         self.owed = 0
+        self.beside: Beside | None = None
         self.last_commit_seconds = math.inf
         self._engine = engine
         self._ids = Allotter()
@@ -97,6 +109,8 @@ class Writer:
 
     def write(self, jobs: list[Job]) -> Sequence[Outcome]:
         """Do jobs in one transaction, after a part of what is owed where that is too much."""
+        if self.beside is not None:
+            self.beside.wait_for_room()
         while self.owed > MOST_OWED and self.pay():
             continue
         return self._write(jobs)
@@ -184,7 +198,10 @@ class Writer:
 
     def _committed(self, transaction: Transaction) -> None:
         self._ids.committed()
-        self.owed += transaction.owed
+        if self.beside is None:
+            self.owed += transaction.owed
+        else:
+            self.beside.owe(transaction.owed)
 
     def _roll_back(self) -> None:
         self._ids.rolled_back()

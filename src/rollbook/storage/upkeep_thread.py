@@ -1,0 +1,78 @@
+"""Does what transactions owe beside the writer, where a database lets two write at once."""
+
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+
+from rollbook.storage.transactions import Transaction
+from rollbook.storage.workers import QUIET_SECONDS
+from rollbook.storage.writing import MOST_OWED, Writer
+
+# So much is done at once; less waits until nobody has written for a moment.
+PORTION = 256
+# How long the writer waits for room at most: what is owed longer makes searches slower, no write wrong.
+LONGEST_WAIT_SECONDS = 5.0
+
+
+class UpkeepThread(threading.Thread):
+    """A thread that does what a writer's transactions owe, in transactions of its own.
+
+    `upkeep` does a part of it, and returns how much that was. Where it fails, what is owed stays owed until
+    the next write.
+    """
+
+    def __init__(self, writer: Writer, upkeep: Callable[[Transaction], int]) -> None:
+        super().__init__(name="upkeep", daemon=True)
+        self._writer = writer
+        self._upkeep = upkeep
+        self._owed = 0
+        # From before, there may be any number.
+        self._is_some_left = True
+        self._news = threading.Condition()
+        self._is_stopped = self._has_failed = False
+
+    def owe(self, count: int) -> None:
+        """Note that so much more is owed."""
+        if count:
+            with self._news:
+                self._owed += count
+                self._has_failed = False
+                self._news.notify_all()
+
+    def wait_for_room(self) -> None:
+        """Wait while too much is owed."""
+        with self._news:
+            self._news.wait_for(
+                lambda: self._owed <= MOST_OWED or self._has_failed or self._is_stopped, LONGEST_WAIT_SECONDS
+            )
+
+    def stop(self) -> None:
+        """End after the part that is under way."""
+        with self._news:
+            self._is_stopped = True
+            self._news.notify_all()
+
+    def run(self) -> None:
+        """Do what is owed until the end."""
+        while self._waits_for_work():
+            before, done = self._owed, -1
+            with suppress(Exception):
+                done = self._writer.do(self._upkeep)
+            with self._news:
+                self._has_failed = done < 0
+                self._is_some_left = self._is_some_left and done > 0
+                # Where nothing was found, all that was owed before is done: another server was at it.
+                self._owed -= before if done == 0 else min(max(done, 0), self._owed)
+                self._news.notify_all()
+
+    def _waits_for_work(self) -> bool:
+        with self._news:
+            self._news.wait_for(self._has_work)
+            known = -1
+            while not self._is_stopped and self._owed < PORTION and known != self._owed:
+                known = self._owed
+                self._news.wait(QUIET_SECONDS)
+            return not self._is_stopped
+
+    def _has_work(self) -> bool:
+        return self._is_stopped or ((self._owed > 0 or self._is_some_left) and not self._has_failed)
