@@ -113,9 +113,9 @@ def test_a_search_finds_the_same_whatever_counts_as_rare(
     words = " ".join(parts).split()
     query = f"filter[search]={quote(' '.join(parts))}"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(search_index, "RARE", (4, 12))
+        patch.setattr(search_index, "RARE", (4, 12, 24))
         patch.setattr(search_index, "VERY_FEW", 2)
-        patch.setattr(search_index, "_known_as_common", {})
+        patch.setattr(search_index, "_counted", {})
         for _ in range(2):
             assert found_names(people_of_short_names, query, 1) == scanned(words, SHORT_NAMES)
         with contextlib.suppress(TakesLong):
@@ -128,7 +128,7 @@ def test_a_hurried_search_does_what_leads_to_few_and_leaves_the_rest(
 ) -> None:
     monkeypatch.setattr(search_index, "RARE", (8, 64))
     monkeypatch.setattr(search_index, "VERY_FEW", 2)
-    monkeypatch.setattr(search_index, "_known_as_common", {})
+    monkeypatch.setattr(search_index, "_counted", {})
     assert hurried(people_of_short_names, "filter[search]=okafor") == ["Ines Okafor", "ines okafor"]
     for of_many in ("person", "pe", "x", "a+b+c"):
         with pytest.raises(TakesLong):
@@ -156,7 +156,7 @@ def test_a_hurried_search_has_pages_and_the_exact_total(
 def test_a_hurried_search_leaves_a_site_with_long_texts_to_the_readers(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search_index, "_known_as_common", {})
+    monkeypatch.setattr(search_index, "_counted", {})
     create(database, new(1, name="Ines Okafor", email="ines@ex.test"))
     upkeep.finish(database)
     assert hurried(database, "filter[search]=okafor") == ["Ines Okafor"]

@@ -8,6 +8,7 @@ are not needed. PostgreSQL has lists of tokens (`tsvector`) with an inverted ind
 import json
 from collections.abc import Callable, Collection, Sequence
 from functools import cached_property
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
@@ -85,15 +86,15 @@ _count_up_to = {
 
 # Words, each as alternatives, each of tokens that must be there together.
 Words = Sequence[Sequence[Sequence[str]]]
-# A token is rare that fewer contacts have; where no token is, one that is not very common will do. One that
-# very few have is enough by itself.
-RARE = (256, 2_048)
+# A token is rare that fewer contacts have; where no token is, one that is not very common will do, and then
+# one that is not all too common. One that very few have is enough by itself.
+RARE = (256, 2_048, 16_384)
 VERY_FEW = 32
 MOST_COUNTED = 24
-# How many contacts have a token at least, where it was found not to be rare. What is common stays common, and
-# were it not, a search would find the same by a longer way.
+# How many contacts have a token that is not rare, and up to what it was counted. Should that change, a search
+# finds the same by a longer way.
 MOST_KNOWN = 10_000
-_known_as_common: dict[str, int] = {}
+_counted: dict[str, tuple[int, int]] = {}
 
 
 class Entry(NamedTuple):
@@ -186,15 +187,18 @@ def _rare(snapshot: Snapshot, asked: TokensAsked, at: int) -> Words:
     if not 1 < _many(some) <= MOST_COUNTED:
         some = []
     for limit in RARE:
-        rare = []
+        found: list[tuple[int, Sequence[Sequence[str]]]] = []
         for word in some:
             spelled = [_held_by_fewer(snapshot, tokens, limit) for tokens in word]
+            many = sum(most for _, most in spelled)
             # A word of two spellings is as common as the more common one.
             if all(tokens for tokens, _ in spelled):
-                rare.append([tokens for tokens, _ in spelled])
-            if sum(most for _, most in spelled) < VERY_FEW:
-                rare = rare[-1:]
+                found.append((many, [tokens for tokens, _ in spelled]))
+            if many < VERY_FEW:
+                found = found[-1:]
                 break
+        # What comes first is gone through, the others are looked up.
+        rare = [spellings for _, spellings in sorted(found, key=itemgetter(0))]
         # Those of long texts are looked at by every search, and a text may be a megabyte.
         if snapshot.is_hurried and (not rare or _many_with(snapshot, mark, 1)):
             raise TakesLong
@@ -204,10 +208,10 @@ def _rare(snapshot: Snapshot, asked: TokensAsked, at: int) -> Words:
 
 
 def _held_by_fewer(snapshot: Snapshot, tokens: Sequence[str], limit: int) -> tuple[list[str], int]:
-    """Return the tokens that fewer contacts have than the limit, or one alone that very few have; and how
-    many contacts may have them.
+    """Return the tokens that fewer contacts have than the limit, the rarest first, or one alone that very few
+    have; and how many contacts may have them.
     """
-    rare: list[str] = []
+    rare: list[tuple[int, str]] = []
     fewest = limit
     for token in tokens:
         many = _many_with(snapshot, token, limit)
@@ -215,19 +219,20 @@ def _held_by_fewer(snapshot: Snapshot, tokens: Sequence[str], limit: int) -> tup
         if many < VERY_FEW:
             return [token], many
         if many < limit:
-            rare.append(token)
-    return rare, fewest
+            rare.append((many, token))
+    return [token for _, token in sorted(rare)], fewest
 
 
 def _many_with(snapshot: Snapshot, token: str, limit: int) -> int:
     """Return how many contacts have a token, or the limit where more have."""
-    if _known_as_common.get(token, 0) >= limit:
-        return limit
+    known, up_to = _counted.get(token, (0, 0))
+    if known >= limit or known < up_to:
+        return min(known, limit)
     many = count_up_to(snapshot, _as_phrase(token), limit)
-    if many >= limit:
-        if len(_known_as_common) >= MOST_KNOWN:
-            _known_as_common.clear()
-        _known_as_common[token] = limit
+    if many >= RARE[0]:
+        if len(_counted) >= MOST_KNOWN:
+            _counted.clear()
+        _counted[token] = many, limit
     return many
 
 
