@@ -5,6 +5,7 @@ Unicode calls it. It is contentless, for the texts are in their own table, and w
 are not needed. PostgreSQL has lists of tokens (`tsvector`) with an inverted index over them.
 """
 
+import itertools
 import json
 from collections.abc import Callable, Collection, Sequence
 from functools import cached_property
@@ -91,10 +92,29 @@ Words = Sequence[Sequence[Sequence[str]]]
 RARE = (256, 2_048, 16_384)
 VERY_FEW = 32
 MOST_COUNTED = 24
-# How many contacts have a token that is not rare, and up to what it was counted. Should that change, a search
-# finds the same by a longer way.
 MOST_KNOWN = 10_000
-_counted: dict[str, tuple[int, int]] = {}
+
+
+class Count(NamedTuple):
+    """How many contacts were found to have a token, up to what was counted, and after how many additions to
+    the index.
+
+    A server is the only one that adds to SQLite's. A number that does not hold any more has a search find the
+    same by a longer way: those of tokens that are not rare are good enough for ever.
+    """
+
+    many: int
+    up_to: int
+    additions: int
+
+    def holds(self, additions: int) -> bool:
+        """Say whether the number is good enough after so many additions."""
+        return self.many >= RARE[0] or self.additions == additions
+
+
+_counted: dict[str, Count] = {}
+_additions = itertools.count(1)
+_last_addition = 0
 
 
 class Entry(NamedTuple):
@@ -107,6 +127,8 @@ class Entry(NamedTuple):
 
 def put(transaction: Transaction, entries: Sequence[Entry]) -> None:
     """Make contacts findable by these tokens alone."""
+    global _last_addition
+    _last_addition = next(_additions)
     if transaction.dialect_name == "sqlite":
         transaction.insert(_add_on_sqlite, [(each.contact_id, each.tokens) for each in entries])
         return
@@ -225,14 +247,14 @@ def _held_by_fewer(snapshot: Snapshot, tokens: Sequence[str], limit: int) -> tup
 
 def _many_with(snapshot: Snapshot, token: str, limit: int) -> int:
     """Return how many contacts have a token, or the limit where more have."""
-    known, up_to = _counted.get(token, (0, 0))
-    if known >= limit or known < up_to:
-        return min(known, limit)
+    known = _counted.get(token)
+    additions = _last_addition
+    if known is not None and known.holds(additions) and (known.many >= limit or known.many < known.up_to):
+        return min(known.many, limit)
     many = count_up_to(snapshot, _as_phrase(token), limit)
-    if many >= RARE[0]:
-        if len(_counted) >= MOST_KNOWN:
-            _counted.clear()
-        _counted[token] = many, limit
+    if len(_counted) >= MOST_KNOWN:
+        _counted.clear()
+    _counted[token] = Count(many, limit, additions)
     return many
 
 
