@@ -97,6 +97,8 @@ class Beside:
         self._is_file = url.startswith("sqlite")
         if self._is_file:
             self._connection = apsw.Connection(url.removeprefix("sqlite:///"))
+            # The server may be about what it owes.
+            self._connection.set_busy_timeout(5_000)
         else:
             self._connection = psycopg.connect(direct(url), autocommit=True)
 

@@ -116,6 +116,7 @@ class NearWriter:
 
     def _done(self, task: Task, outcomes: Sequence[Outcome]) -> None:
         self._is_busy = False
+        self._is_quiet = not task.jobs
         settle(task.jobs, outcomes)
         if task.begun is not None:
             self._stay_current(task.begun)

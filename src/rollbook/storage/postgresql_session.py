@@ -26,7 +26,8 @@ NOTE_CHANGE = "UPDATE remembered_changes SET number = number + 1 WHERE id = 1"
 NOTE_WRITE = (
     "INSERT INTO writers (id, last_write, wrote_at) VALUES ($1, $2, CURRENT_TIMESTAMP) "
     "ON CONFLICT (id) DO UPDATE SET last_write = excluded.last_write, wrote_at = excluded.wrote_at "
-    "WHERE writers.last_write < excluded.last_write RETURNING last_write"
+    "WHERE writers.last_write < excluded.last_write "
+    "RETURNING (SELECT number FROM remembered_changes WHERE id = 1)"
 )
 FORGET_WRITERS = "DELETE FROM writers WHERE wrote_at < CURRENT_TIMESTAMP - INTERVAL '7 days'"
 # What only adds contacts locks the row less than this, by its foreign key.
@@ -74,10 +75,10 @@ class PostgreSQLSession:
         # Unique among the writers of all servers; see `begin`.
         self.writer_id = secrets.token_hex(16)
         self._writes = 0
-        # The number of changes in the state that is read, when it was asked for, and when it was last proven.
+        # A transaction's first question answers the number of changes, one that writes notes itself by it.
+        self._asked_first: psycopg.Cursor[Row] | None = None
         self._changes = self._proven_changes = -1
-        self._changes_asked: psycopg.Cursor[Row] | None = None
-        self._noted: psycopg.Cursor[Row] | None = None
+        self._is_noted = True
 
     def begin(self, again: bool = False) -> bool:
         """Begin to write; `again` for another attempt at the same work.
@@ -88,24 +89,29 @@ class PostgreSQLSession:
         if not again:
             self._writes += 1
         self._begin(self._begin_writing)
-        self._changes_asked = self._execute(CHANGES)
         if self._writes == 1:
             self._execute(FORGET_WRITERS)
-        self._noted = self._execute(NOTE_WRITE, (self.writer_id, self._writes))
-        if again and not self._is_noted():
-            self.roll_back()
-            return False
+        self._asked_first = self._execute(NOTE_WRITE, (self.writer_id, self._writes))
+        if again:
+            self._hear_first()
+            if not self._is_noted:
+                self.roll_back()
+                return False
         return True
 
-    def _is_noted(self) -> bool:
-        """Say whether the transaction, if it writes, is the first to leave its number."""
-        noted, self._noted = self._noted, None
-        return noted is None or bool(noted.fetchall())
+    def _hear_first(self) -> None:
+        """Take the answer to the first question, which came with what else was asked."""
+        asked, self._asked_first = self._asked_first, None
+        if asked is not None:
+            rows = asked.fetchall()
+            # Where another attempt at the same work has left its number, there is no row.
+            self._is_noted = bool(rows)
+            self._changes = _number(rows)
 
     def begin_reading(self) -> None:
         """Begin to read one consistent state."""
         self._begin(BEGIN_READING)
-        self._changes_asked = self._execute(CHANGES)
+        self._asked_first = self._execute(CHANGES)
         if self._connection is not None:
             self._connection.longest_answer_seconds = LONGEST_READ_SECONDS
 
@@ -116,10 +122,7 @@ class PostgreSQLSession:
             with self._pool.connection() as connection:
                 connection.longest_answer_seconds = LONGEST_READ_SECONDS
                 return _number(connection.execute(CHANGES.encode()).fetchall())
-        if self._changes_asked is not None:
-            # It came with what else was asked.
-            asked, self._changes_asked = self._changes_asked, None
-            self._changes = _number(asked.fetchall())
+        self._hear_first()
         return self._changes
 
     @property
@@ -154,7 +157,8 @@ class PostgreSQLSession:
         """
         if not REMEMBERED.isdisjoint(changed):
             self._execute(NOTE_CHANGE)
-        if not self._is_noted():
+        self._hear_first()
+        if not self._is_noted:
             # It was so long on its way that another attempt overtook it.
             raise errors.TransactionRollback("another attempt at the same work was committed")
         ended = self._execute("COMMIT")
@@ -165,7 +169,7 @@ class PostgreSQLSession:
 
     def roll_back(self) -> None:
         """Undo what was written; a connection that is of no more use is given up."""
-        self._noted = self._changes_asked = None
+        self._asked_first = None
         if self._connection is None:
             return
         with suppress(Exception):

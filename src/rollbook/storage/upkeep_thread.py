@@ -59,7 +59,8 @@ class UpkeepThread(threading.Thread):
             with suppress(Exception):
                 done = self._writer.do(self._upkeep)
             with self._news:
-                self._has_failed = done < 0
+                # What was written meanwhile asks for another attempt.
+                self._has_failed = done < 0 and self._owed == before
                 self._is_some_left = self._is_some_left and done > 0
                 # Where nothing was found, all that was owed before is done: another server was at it.
                 self._owed -= before if done == 0 else min(max(done, 0), self._owed)
