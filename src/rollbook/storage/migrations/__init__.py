@@ -9,7 +9,7 @@ import apsw
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, create_engine, event
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
 from rollbook.storage.migrations.plain_connection import PlainConnection
@@ -18,6 +18,8 @@ from rollbook.storage.migrations.plain_connection import PlainConnection
 BEFORE_POSTGRESQL = "0002"
 # How long a migration of a file waits for another, or for who writes.
 LONGEST_WAIT_MILLISECONDS = 30_000
+# The SQLSTATEs of a table, or of its name, that is there since a moment ago.
+MADE_BY_ANOTHER = ("42P07", "23505")
 
 
 def upgrade_sqlite(connect: Callable[[Path], apsw.Connection], path: Path) -> None:
@@ -63,8 +65,10 @@ def _make_lock(connection: Connection) -> None:
     try:
         connection.exec_driver_sql("CREATE TABLE IF NOT EXISTS migrating (number bigint NOT NULL)")
         connection.commit()
-    except IntegrityError:
+    except DBAPIError as error:
         # Another makes it at this moment, and has it in the end: "if not exists" does not wait for that.
+        if getattr(error.orig, "sqlstate", None) not in MADE_BY_ANOTHER:
+            raise
         connection.rollback()
 
 
