@@ -51,7 +51,7 @@ class Application:
         try:
             needs_bearer = self._routes.needs_bearer(route, request.path)
             self._rate_limit.admit(request, by_token=needs_bearer)
-            if route is not None and route.proves:
+            if route is not None and route.proves and not self._house.database.engine.is_near:
                 answer = await self._answer_by_recalled(route, last, request)
                 if answer is not None:
                     return template, answer

@@ -133,11 +133,11 @@ class Database:
         moments, and whenever too much is owed.
         """
         writer = self._opened()
-        writer.upkeep = upkeep
         self._reads = Queue(max_waiting)
         if self.engine.is_near:
             self._glancer = self.engine.open_reader()
         if isinstance(writer.session, NearSession) and isinstance(self._glancer, NearSession):
+            writer.upkeep = upkeep
             self._writes = NearWriter(writer, writer.session, self._glancer, max_waiting)
         else:
             self._writes = Queue(max_waiting)
@@ -252,14 +252,14 @@ class Database:
         return known
 
     def recalled(self, operation: Callable[[Snapshot, In], Out | None], item: In) -> tuple[Out, int] | None:
-        """Return what is remembered of a `glance`, and the number of changes that it is as of, where only the
-        database could prove it; None where nothing is.
+        """Return what is remembered of a `glance`, and the number of changes that it is as of; None where
+        nothing is. It is for a database that is not near, for a near one proves it at once (`remembered`).
 
         Whoever goes by it has it proven before anybody hears of it: by a read or a write `as_of` that number,
         or by `is_still`.
         """
         known: Out | None = self._memory.get((operation, item))
-        return None if known is None or self._glancer is not None else (known, self._changes_known)
+        return None if known is None else (known, self._changes_known)
 
     async def is_still(self, as_of: int) -> bool:
         """Say whether nobody has changed what is remembered since there were so many changes."""
