@@ -246,6 +246,25 @@ def test_a_custom_field_of_one_server_is_known_to_all_at_the_next_request(serve:
     assert before[0] == before[1] != after[0] == after[1]
 
 
+def test_what_servers_remember_outlives_new_tokens_and_no_token_that_is_ended(serve: Serve) -> None:
+    servers = Servers(serve, 1)
+    (here,) = servers.clients()
+    credentials = {"client_id": servers.site.client_id, "client_secret": servers.site.client_secret}
+
+    def changes() -> int:
+        with beside(servers.first.database_url) as connection:
+            number: int = connection.rows("SELECT number FROM remembered_changes")[0][0]
+        return number
+
+    before = changes()
+    pair = here.post("/v1/oauth/token", {"grant_type": "client_credentials", **credentials}).json
+    refresh = {"grant_type": "refresh_token", "refresh_token": pair["refresh_token"]}
+    assert here.post("/v1/oauth/token", refresh).status == 200
+    assert changes() == before
+    assert here.post("/v1/oauth/revoke", {"token": pair["access_token"]}).status == 200
+    assert changes() == before + 1
+
+
 def test_a_create_by_a_remembered_caller_is_refused_when_the_key_has_ended_elsewhere(serve: Serve) -> None:
     servers = Servers(serve, 2)
     here, _ = servers.clients()

@@ -19,11 +19,14 @@ REFRESH_SECONDS = 30 * 24 * 3_600
 key_of_access_token = Statement(
     select(tokens.c.key_id, tokens.c.access_expires_at).where(tokens.c.access_hash == bindparam("hash"))
 )
+# Servers remember whom access tokens speak for, and until when. What is unknown is not remembered, and what
+# has expired is known to have.
 use_refresh_token = Statement(
     update(tokens)
     .where(tokens.c.refresh_hash == bindparam("hash"), tokens.c.refresh_expires_at > bindparam("moment"))
     .values(refresh_hash=null())
-    .returning(tokens.c.key_id)
+    .returning(tokens.c.key_id),
+    keeps_memory=True,
 )
 delete_pair = Statement(
     delete(tokens).where(
@@ -37,10 +40,13 @@ delete_expired = Statement(
             tokens.c.refresh_expires_at <= bindparam("moment"),
             tokens.c.refresh_hash.is_(None) & (tokens.c.access_expires_at <= bindparam("moment")),
         ),
-    )
+    ),
+    keeps_memory=True,
 )
 add_pair = InsertRows(
-    insert(tokens), ["access_hash", "refresh_hash", "key_id", "access_expires_at", "refresh_expires_at"]
+    insert(tokens),
+    ["access_hash", "refresh_hash", "key_id", "access_expires_at", "refresh_expires_at"],
+    keeps_memory=True,
 )
 
 

@@ -33,20 +33,23 @@ class Statement:
     """A named question or order to the database.
 
     The expression is compiled once for each kind of database that uses it, with positional parameters.
-    `only` names the one kind that it is for. `changes` is the table that it changes, where it does; and
-    `returns` says whether it answers rows.
+    `only` names the one kind that it is for. `changes` is the table that it changes, where it does, unless
+    `keeps_memory` says that nothing that servers remember of it becomes untrue; and `returns` says whether it
+    answers rows.
     """
 
     __slots__ = ("__weakref__", "_compiled", "_expression", "changes", "only", "returns")
 
-    def __init__(self, expression: ClauseElement, only: str | None = None) -> None:
+    def __init__(
+        self, expression: ClauseElement, only: str | None = None, *, keeps_memory: bool = False
+    ) -> None:
         self._expression = expression
         self._compiled: dict[str, tuple[str, tuple[str, ...], dict[str, Any]]] = {}
         self.only = only
         self.changes: str | None = None
         self.returns = True
         if isinstance(expression, Insert | Update | Delete):
-            self.changes = getattr(expression.table, "name", None)
+            self.changes = None if keeps_memory else getattr(expression.table, "name", None)
             self.returns = bool(expression._returning)
         every_statement.add(self)
 
@@ -70,9 +73,17 @@ class InsertRows:
 
     __slots__ = ("_columns", "_statement", "_texts")
 
-    def __init__(self, insert: Insert, columns: Sequence[str], only: str | None = None) -> None:
+    def __init__(
+        self,
+        insert: Insert,
+        columns: Sequence[str],
+        only: str | None = None,
+        *,
+        keeps_memory: bool = False,
+    ) -> None:
         # The values are placeholders: what is inserted is given row by row.
-        self._statement = Statement(insert.values(dict.fromkeys(columns, "")), only)
+        placed = insert.values(dict.fromkeys(columns, ""))
+        self._statement = Statement(placed, only, keeps_memory=keeps_memory)
         self._columns = tuple(columns)
         self._texts: dict[tuple[str, int], str] = {}
 

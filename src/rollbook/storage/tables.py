@@ -23,8 +23,7 @@ REVISIONS = ("0001", "0002", "0003", "0004")
 # The revision of a database that others are still copied into: no program, however old, serves it.
 UNFINISHED = "copying"
 
-# The tables whose content servers remember between requests. A new token changes nothing that anybody
-# remembers, for what is unknown is not remembered.
+# The tables whose content servers remember between requests.
 REMEMBERED = frozenset({"keys", "key_sites", "users", "sites", "custom_fields", "tokens"})
 
 metadata = MetaData()
