@@ -147,14 +147,18 @@ def check_database(settings: Settings) -> None:
 @db.command("copy")
 @click.argument("source", metavar="FROM")
 @click.argument("target", metavar="TO")
-def copy_database(source: str, target: str) -> None:
+@click.pass_obj
+def copy_database(settings: Settings, source: str, target: str) -> None:
     """Copy the register in FROM into TO, and prove that they are alike; both are database URLs.
 
     From SQLite to PostgreSQL, back, or to the same kind. TO is empty, or an interrupted copy of FROM, which
     is completed. Stop the server of FROM first: what it stores meanwhile is not copied.
     """
     unlike = []
-    with contextlib.closing(open_database(source)) as opened, contextlib.closing(open_database(target)) as to:
+    with (
+        contextlib.closing(_opened(settings, source)) as opened,
+        contextlib.closing(_opened(settings, target)) as to,
+    ):
         try:
             with contextlib.closing(copies.copy(opened, to, Progress(sys.stderr))) as proofs:
                 for proof in proofs:
@@ -327,8 +331,8 @@ def describe(base_url: str) -> dict[str, Any]:
     return describe_api(base_url)
 
 
-def _opened(settings: Settings) -> Database:
-    return open_database(settings.database, prepares=settings.prepared_statements == "on")
+def _opened(settings: Settings, url: str | None = None) -> Database:
+    return open_database(url or settings.database, prepares=settings.prepared_statements == "on")
 
 
 @contextlib.contextmanager
