@@ -35,9 +35,11 @@ class UpkeepThread(threading.Thread):
         """Note that so much more is owed."""
         if count:
             with self._news:
-                self._owed += count
-                self._has_failed = False
-                self._news.notify_all()
+                before, self._owed = self._owed, self._owed + count
+                # Waking the thread for each write would have it and the writer take turns for nothing.
+                if before <= 0 or self._has_failed or before < PORTION <= self._owed:
+                    self._has_failed = False
+                    self._news.notify_all()
 
     def wait_for_room(self) -> None:
         """Wait while too much is owed."""
