@@ -134,6 +134,11 @@ def upgrade_database(settings: Settings) -> None:
 def check_database(settings: Settings) -> None:
     """Prove that the database is whole: its pages, references, keys, counts, tags, consent and ids."""
     found = 0
+    if not _opened(settings).engine.is_there():
+        raise click.ClickException(
+            f"There is no database {settings.database} to be checked. Set ROLLBOOK_DATABASE to the one that "
+            "you mean."
+        )
     with _register(settings) as database, database.snapshot() as snapshot:
         name = database.engine.name
         for fault in itertools.chain(database.faults(), checks.faults(snapshot)):
