@@ -154,7 +154,7 @@ def content(url: str) -> bytes:
     with psycopg.connect(url) as connection:
         kept = b""
         for (table,) in connection.execute(tables).fetchall():
-            with connection.cursor().copy(f"COPY {table} TO STDOUT".encode()) as rows:
+            with connection.cursor().copy(f"COPY (TABLE {table}) TO STDOUT".encode()) as rows:
                 kept += b"".join(map(bytes, rows))
         return kept
 
