@@ -151,7 +151,7 @@ def content(url: str) -> bytes:
             file.read_bytes() for file in path.parent.glob(path.name + "*") if file.suffix != ".log"
         )
     tables = "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'"
-    with psycopg.connect(url) as connection:
+    with psycopg.connect(direct(url)) as connection:
         kept = b""
         for (table,) in connection.execute(tables).fetchall():
             with connection.cursor().copy(f"COPY (TABLE {table}) TO STDOUT".encode()) as rows:
