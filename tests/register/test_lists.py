@@ -104,6 +104,13 @@ def hurried(database: Database, query: str) -> list[Any]:
         return sorted(record.attributes["name"] for record in resource.page(snapshot, asked).records)
 
 
+def let_eight_be_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have tokens of eight contacts no longer be rare, and none be counted yet."""
+    monkeypatch.setattr(search_index, "RARE", (8, 64))
+    monkeypatch.setattr(search_index, "VERY_FEW", 2)
+    monkeypatch.setattr(search_index, "_counted", {})
+
+
 @pytest.mark.sqlite
 @given(parts=st.lists(PARTS, min_size=1, max_size=4))
 @settings(max_examples=150, deadline=None, print_blob=True)
@@ -126,9 +133,7 @@ def test_a_search_finds_the_same_whatever_counts_as_rare(
 def test_a_hurried_search_does_what_leads_to_few_and_leaves_the_rest(
     people_of_short_names: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search_index, "RARE", (8, 64))
-    monkeypatch.setattr(search_index, "VERY_FEW", 2)
-    monkeypatch.setattr(search_index, "_counted", {})
+    let_eight_be_many(monkeypatch)
     assert hurried(people_of_short_names, "filter[search]=okafor") == ["Ines Okafor", "ines okafor"]
     for of_many in ("person", "pe", "x", "a+b+c"):
         with pytest.raises(TakesLong):
@@ -156,9 +161,7 @@ def test_a_hurried_search_has_pages_and_the_exact_total(
 def test_a_hurried_search_knows_that_a_rare_name_has_become_common(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search_index, "RARE", (8, 64))
-    monkeypatch.setattr(search_index, "VERY_FEW", 2)
-    monkeypatch.setattr(search_index, "_counted", {})
+    let_eight_be_many(monkeypatch)
     create(database, new(1, name="Ines Okafor", email="ines@ex.test"))
     upkeep.finish(database)
     for _ in range(2):

@@ -138,6 +138,31 @@ def test_a_commit_that_fails_is_told_and_leaves_nothing(
         assert kinds_of(snapshot, "x-") == ["x-0", "x-1"]
 
 
+def test_after_a_commit_that_failed_a_lone_one_is_made_on_the_writer_s_thread(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(near_writer, "SHORT_COMMIT_SECONDS", 60.0)
+    session = database._session()
+    commit = type(session).commit
+    threads: list[str] = []
+
+    def failing(self: Any, changed: Any = ()) -> None:
+        if self is session:
+            threads.append(threading.current_thread().name)
+            raise Unavailable("The disk does not answer.")
+        commit(self, changed)
+
+    async def work() -> None:
+        await write_all(database, "x-0")
+        with monkeypatch.context() as patch:
+            patch.setattr(type(session), "commit", failing)
+            for kind in ("y-1", "y-2"):
+                await write_all(database, kind)
+
+    served(database, work)
+    assert threads == [threading.current_thread().name, "writer"]
+
+
 def looks_made(database: Database, between: Any) -> int:
     """Return how often something remembered is looked up, asked for before and after something is done."""
     looks = 0

@@ -31,7 +31,7 @@ class Database:
         self.engine = engine
         self._writer: Writer | None = None
         self._glancer: Session | None = None
-        self._readers: list[Session] = []
+        self._sessions: list[Session] = []
         self._workers: list[threading.Thread] = []
         self._upkeep: UpkeepThread | None = None
         self._writes: Queue | NearWriter | None = None
@@ -112,11 +112,11 @@ class Database:
     def close(self) -> None:
         """Close what `snapshot` and `transaction` used, and let go of the server's lock."""
         writer = None if self._writer is None else self._writer.session
-        for session in (self._glancer, *self._readers, writer):
+        for session in (self._glancer, *self._sessions, writer):
             if session is not None:
                 session.close()
         self._writer = self._glancer = None
-        self._readers = []
+        self._sessions = []
         self.engine.close()
 
     def scrub_now(self) -> None:
@@ -154,14 +154,14 @@ class Database:
         if upkeep is None:
             return None
         session = self.engine.open_writer()
-        self._readers.append(session)
+        self._sessions.append(session)
         thread = writer.beside = UpkeepThread(Writer(self.engine, session), upkeep)
         thread.start()
         return thread
 
     def _start_reader(self, name: str, jobs: Queue) -> None:
         session = self.engine.open_reader()
-        self._readers.append(session)
+        self._sessions.append(session)
         memory: dict[tuple[Any, Any], Any] = {}
         self._workers.append(
             Worker(

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from rollbook.storage.engines import NearSession
 from rollbook.storage.faults import Unavailable
 from rollbook.storage.tables import REMEMBERED
-from rollbook.storage.workers import QUIET_SECONDS, TOO_LATE, Job, Outcome, settle, split_late
+from rollbook.storage.workers import QUIET_SECONDS, Job, Outcome, settle, split_late, too_late
 from rollbook.storage.writing import MOST_OWED, MOST_WRITES_TOGETHER, Begun, Writer
 
 # Of short ones, for which everybody waits some tens of microseconds each.
@@ -84,7 +84,7 @@ class NearWriter:
         self._is_called = False
         if self._waiting and not self._is_busy:
             late, self._waiting = split_late(self._waiting)
-            settle(late, [TOO_LATE] * len(late))
+            settle(late, too_late(late))
         if self._waiting and not self._is_busy:
             self._is_quiet = False
             self._begin_group()

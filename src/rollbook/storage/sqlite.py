@@ -24,7 +24,7 @@ WRITER_CACHE_KIB = 32_768
 READER_CACHE_KIB = 8_192
 # Pages that may gather in the write-ahead log before the writer carries them over, at 4 KiB each.
 CHECKPOINT_PAGES = 4_000
-# One that writes a single resource changes fewer.
+# One that writes a single resource changes fewer, unless that has very long texts.
 PAGES_OF_A_COMMIT = 100
 STATEMENTS_CACHED = 256
 

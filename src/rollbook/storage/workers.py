@@ -11,7 +11,6 @@ from rollbook.storage.faults import Unavailable
 
 # What has waited so long is refused: its client has gone or will, and the newer ones still gain.
 LONGEST_WAIT_SECONDS = 10.0
-TOO_LATE = Unavailable("The database did not get to it in time.")
 # A client that writes one thing after another asks again sooner.
 QUIET_SECONDS = 0.05
 
@@ -119,7 +118,7 @@ class Worker(threading.Thread):
             answer = jobs[0].future.get_loop().call_soon_threadsafe
             late, jobs = split_late(jobs)
             if late:
-                answer(settle, late, [TOO_LATE] * len(late))
+                answer(settle, late, too_late(late))
             if jobs:
                 answer(settle, jobs, self._outcomes(jobs))
 
@@ -136,6 +135,11 @@ def split_late(jobs: list[Job]) -> tuple[list[Job], list[Job]]:
     if jobs[0].since >= oldest:
         return [], jobs
     return [job for job in jobs if job.since < oldest], [job for job in jobs if job.since >= oldest]
+
+
+def too_late(jobs: Sequence[Job]) -> Sequence[Outcome]:
+    """Return the outcomes of jobs that waited too long: new ones, for what is raised keeps its frames."""
+    return [Unavailable("The database did not get to it in time.") for _ in jobs]
 
 
 def settle(jobs: Sequence[Job], outcomes: Sequence[Outcome]) -> None:

@@ -145,6 +145,8 @@ class Writer:
     def end(self, begun: Begun) -> Sequence[Outcome]:
         """Commit what was begun, and return the outcomes of its jobs."""
         before = time.perf_counter()
+        # A disk that fails may take its time to do so again.
+        self.last_commit_seconds = math.inf
         try:
             self.session.commit(begun.transaction.changed)
         except Exception as error:
