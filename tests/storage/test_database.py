@@ -253,6 +253,47 @@ def test_a_read_as_of_what_has_changed_since_is_outdated_and_takes_none_of_the_o
 
 
 @pytest.mark.postgresql
+def test_a_look_goes_by_what_is_remembered_until_anybody_changes_that(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Each reader has a memory of its own.
+    monkeypatch.setattr(database.engine, "readers", 1)
+    tries = 0
+
+    def count(snapshot: Snapshot, _none: None) -> int:
+        return len(snapshot.rows(every_user))
+
+    def known_and_seen(snapshot: Snapshot, _none: None) -> tuple[int, int]:
+        nonlocal tries
+        tries += 1
+        return snapshot.remembered(count, None), len(snapshot.rows(every_user))
+
+    async def work() -> list[tuple[int, int, int]]:
+        found = [(*await database.glance(known_and_seen, None), tries) for _ in range(2)]
+        await database.write(add_users, 1)
+        return [*found, *[(*await database.glance(known_and_seen, None), tries) for _ in range(2)]]
+
+    # What is not remembered yet is looked up in a transaction, what does not stand any more in another.
+    assert served(database, work) == [(0, 0, 2), (0, 0, 3), (1, 1, 5), (1, 1, 6)]
+
+
+@pytest.mark.postgresql
+def test_a_look_that_turns_out_to_be_several_sees_one_state(database: Database) -> None:
+    tries = 0
+
+    def twice(snapshot: Snapshot, _none: None) -> tuple[int, int]:
+        nonlocal tries
+        tries += 1
+        before = len(snapshot.rows(every_user))
+        with database.transaction() as transaction:
+            add_users(transaction, [tries])
+        return before, len(snapshot.rows(every_user))
+
+    assert served(database, lambda: database.glance(twice, None)) == (1, 1)
+    assert tries == 2
+
+
+@pytest.mark.postgresql
 def test_a_look_that_came_before_a_change_is_not_remembered_after_it(database: Database) -> None:
     began, may_end = threading.Event(), threading.Event()
     looks = 0

@@ -120,7 +120,7 @@ async def answer_page(call: Call, resource: Resource, query: Query, path: str = 
     if is_short(asked):
         collection = await database.glance(page, asked, several=True, as_of=call.as_of)
     elif may_be_short(asked):
-        collection = await database.glance_or_read(page, asked, as_of=call.as_of)
+        collection = await database.glance_or_read(page, asked, several=bool(query.include), as_of=call.as_of)
     else:
         collection = await database.read(page, asked, as_of=call.as_of)
     document = collection_document(

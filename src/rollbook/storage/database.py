@@ -224,16 +224,22 @@ class Database:
         await self._writes.submit(scrub, None)
 
     async def read(
-        self, operation: Callable[[Snapshot, In], Out], item: In, *, as_of: int | None = None
+        self,
+        operation: Callable[[Snapshot, In], Out],
+        item: In,
+        *,
+        is_look: bool = False,
+        as_of: int | None = None,
     ) -> Out:
         """Do an operation on a consistent state that has everything that was answered before.
 
+        It `is_look` if it reads by one statement as a rule, and can be done again where it does not.
         `as_of` is the number of changes of an unproven memory that the item was prepared by (`recalled`);
         where the state has another, Outdated is raised. So it is for all that follow.
         """
         if self._reads is None:
             raise Unavailable("The database is not started.")
-        outcome: Out = await self._reads.submit(operation, item, as_of=as_of)
+        outcome: Out = await self._reads.submit(operation, item, is_look=is_look, as_of=as_of)
         return outcome
 
     async def remembered(self, operation: Callable[[Snapshot, In], Out | None], item: In) -> Out | None:
@@ -293,20 +299,27 @@ class Database:
         statements see one state.
         """
         if self._glancer is None:
-            return await self.read(operation, item, as_of=as_of)
+            return await self.read(operation, item, is_look=not several, as_of=as_of)
         return self._near(self._glancer, operation, item, several)
 
     async def glance_or_read(
-        self, operation: Callable[[Snapshot, In], Out], item: In, *, as_of: int | None = None
+        self,
+        operation: Callable[[Snapshot, In], Out],
+        item: In,
+        *,
+        several: bool = False,
+        as_of: int | None = None,
     ) -> Out:
-        """Do a read that may turn out to be a `glance`, as such where it does not raise TakesLong.
+        """Do a read that may turn out to be a `glance`, as such where it does not raise TakesLong; where the
+        database is not near, as one statement if it can be, unless it is known to take `several`.
 
         Not while anything is owed: a search looks at the texts of all that its index does not have yet.
         """
         if self._glancer is not None and self._writer is not None and not self._writer.owed:
             with contextlib.suppress(TakesLong):
                 return self._near(self._glancer, operation, item, several=True, is_hurried=True)
-        return await self.read(operation, item, as_of=as_of)
+        is_look = self._glancer is None and not several
+        return await self.read(operation, item, is_look=is_look, as_of=as_of)
 
     async def glance_at_each(
         self,
@@ -323,7 +336,9 @@ class Database:
             return self._near(self._glancer, operation, [item], several)[0]
         if self._reads is None:
             raise Unavailable("The database is not started.")
-        outcome: Out = await self._reads.submit(operation, item, takes_list=True, as_of=as_of)
+        outcome: Out = await self._reads.submit(
+            operation, item, takes_list=True, is_look=not several, as_of=as_of
+        )
         return outcome
 
     def _near(

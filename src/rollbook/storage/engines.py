@@ -33,6 +33,9 @@ class Session(Protocol):
     def begin_reading(self) -> None:
         """Begin to read one consistent state."""
 
+    def begin_looking(self) -> None:
+        """Begin to read by statements each of which sees a state of its own, later than the one before."""
+
     def lock_site(self, site_id: int) -> None:
         """Keep other writers from a site until the end, but for what only adds contacts."""
 

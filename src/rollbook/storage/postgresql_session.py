@@ -33,6 +33,9 @@ FORGET_WRITERS = "DELETE FROM writers WHERE wrote_at < CURRENT_TIMESTAMP - INTER
 # What only adds contacts locks the row less than this, by its foreign key.
 LOCK_SITE = "SELECT id FROM sites WHERE id = $1 FOR NO KEY UPDATE"
 
+# Where the number of changes has not been asked for.
+NOT_ASKED = -1
+
 LOCK_BEGINNING = "SELECT kind FROM id_leases WHERE kind = 'sites' FOR UPDATE"
 
 
@@ -72,12 +75,13 @@ class PostgreSQLSession:
         self._limits = [f"SET LOCAL {name} = {value}" for name, value in limits]
         self._connection: BoundedConnection | None = None
         self._pipeline: Any = None
+        self._is_transaction = False
         # Unique among the writers of all servers; see `begin`.
         self.writer_id = secrets.token_hex(16)
         self._writes = 0
         # A transaction's first question answers the number of changes, one that writes notes itself by it.
         self._asked_first: psycopg.Cursor[Row] | None = None
-        self._changes = self._proven_changes = -1
+        self._changes = self._proven_changes = NOT_ASKED
         self._is_noted = True
 
     def begin(self, again: bool = False) -> bool:
@@ -115,6 +119,16 @@ class PostgreSQLSession:
         if self._connection is not None:
             self._connection.longest_answer_seconds = LONGEST_READ_SECONDS
 
+    def begin_looking(self) -> None:
+        """Begin to read by statements each of which sees a state of its own, later than the one before."""
+        if self._limits:
+            # They can only be set in a transaction.
+            self.begin_reading()
+            return
+        self._connection = self._pool.getconn()
+        self._connection.longest_answer_seconds = LONGEST_READ_SECONDS
+        self._changes = NOT_ASKED
+
     @property
     def changes(self) -> int:
         """How often anybody has changed what servers remember; outside of a transaction as of now."""
@@ -122,6 +136,8 @@ class PostgreSQLSession:
             with self._pool.connection() as connection:
                 connection.longest_answer_seconds = LONGEST_READ_SECONDS
                 return _number(connection.execute(CHANGES.encode()).fetchall())
+        if not self._is_transaction and self._changes == NOT_ASKED:
+            self._changes = _number(self._execute(CHANGES).fetchall())
         self._hear_first()
         return self._changes
 
@@ -144,6 +160,9 @@ class PostgreSQLSession:
         if self._connection is None:
             with self._pool.connection() as connection:
                 return connection.execute(sql.encode(), parameters).fetchall()
+        if not self._is_transaction:
+            # They are of a later state than what was asked before.
+            self._changes = NOT_ASKED
         return self._execute(sql, parameters).fetchall()
 
     def order(self, sql: str, parameters: Sequence[Any] = ()) -> None:
@@ -155,6 +174,9 @@ class PostgreSQLSession:
 
         Raises the driver's error; one of a lost connection leaves open whether the commit took place.
         """
+        if not self._is_transaction:
+            self._give_back()
+            return
         if not REMEMBERED.isdisjoint(changed):
             self._execute(NOTE_CHANGE)
         self._hear_first()
@@ -187,6 +209,7 @@ class PostgreSQLSession:
     def _begin(self, sql: str) -> None:
         self._connection = self._pool.getconn()
         self._connection.longest_answer_seconds = LONGEST_ANSWER_SECONDS
+        self._is_transaction = True
         self._pipeline = self._connection.pipeline()
         self._pipeline.__enter__()
         self._execute(sql)
@@ -209,12 +232,13 @@ class PostgreSQLSession:
 
     def _give_back(self) -> None:
         connection, self._connection = self._connection, None
+        self._is_transaction = False
         if connection is not None:
             self._pool.putconn(connection)
 
 
 def _number(rows: list[Row]) -> int:
-    return int(rows[0][0]) if rows else -1
+    return int(rows[0][0]) if rows else NOT_ASKED
 
 
 def _sendable(value: Any) -> Any:

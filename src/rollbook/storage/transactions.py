@@ -26,6 +26,10 @@ class Outdated(Exception):
     """What an operation was prepared by, from memory, has changed meanwhile; it was not done."""
 
 
+class AsksMore(Exception):
+    """What was to be one statement is several, which must see one state."""
+
+
 class Snapshot:
     """One consistent state of the register, to be read.
 
@@ -89,6 +93,27 @@ class Snapshot:
         """Run a statement and return its only row, or None."""
         rows = self.rows(statement, values)
         return rows[0] if rows else None
+
+
+class Look(Snapshot):
+    """The state that a single statement sees, which is a transaction of its own; AsksMore is raised by what
+    would be another. What is remembered is gone by, and proven once the look is over.
+    """
+
+    __slots__ = ()
+
+    def rows(self, statement: Statement, values: Mapping[str, Any] = NOTHING) -> list[Row]:
+        """Run a statement and return all of its rows."""
+        if self.statements_run:
+            raise AsksMore
+        return super().rows(statement, values)
+
+    def remembered(self, look: Callable[[Snapshot, In], Out], item: In) -> Out:
+        """Return what is remembered."""
+        if self._memory is None or (look, item) not in self._memory:
+            raise AsksMore
+        found: Out = self._memory[look, item]
+        return found
 
 
 class Transaction(Snapshot):

@@ -19,8 +19,9 @@ class Job(NamedTuple):
     """An operation with its argument, and who waits for the outcome.
 
     `takes_list` says that the operation takes a list of arguments and answers for each, `is_short` that it is
-    no more than a few look-ups by indexes and a few rows to write. `as_of` is the number of changes of what
-    is remembered that it was prepared by, where that is not proven otherwise.
+    no more than a few look-ups by indexes and a few rows to write, `is_look` that it reads, by one statement
+    as a rule. `as_of` is the number of changes of what is remembered that it was prepared by, where that is
+    not proven otherwise.
     """
 
     operation: Callable[..., Any]
@@ -29,6 +30,7 @@ class Job(NamedTuple):
     since: float
     takes_list: bool = False
     is_short: bool = False
+    is_look: bool = False
     as_of: int | None = None
 
 
@@ -53,6 +55,7 @@ class Queue:
         argument: Any,
         *,
         takes_list: bool = False,
+        is_look: bool = False,
         as_of: int | None = None,
     ) -> "asyncio.Future[Any]":
         """Add a job and return the future of its outcome; raise Unavailable where too many wait."""
@@ -64,7 +67,9 @@ class Queue:
             # Once the loop has heard all who speak now: waking a worker for each would have it and the
             # loop take turns at the interpreter, which costs more than the work.
             loop.call_soon(self._hand_over)
-        self._of_this_turn.append(Job(operation, argument, future, time.monotonic(), takes_list, as_of=as_of))
+        self._of_this_turn.append(
+            Job(operation, argument, future, time.monotonic(), takes_list, is_look=is_look, as_of=as_of)
+        )
         return future
 
     def _hand_over(self) -> None:
