@@ -84,7 +84,7 @@ PARTS = (
     (
         "contact_search",
         r"\(SELECT (contact_search\.)?contact_id(?: AS contact_id)?\s+FROM contact_search\s+"
-        r"WHERE (contact_search\.)?grams @@ CAST\(\$\d+ AS (?i:tsquery)\)",
+        r"WHERE (contact_search\.)?grams @@ (?:\(SELECT )?CAST\(\$\d+ AS (?i:tsquery)\)",
         "each token begins with its site, so that a question finds no contact of another",
     ),
     (
