@@ -52,6 +52,7 @@ FUNCTIONS = frozenset(
         "md5",
         "json_array_elements",
         "json_array_elements_text",
+        "json_to_recordset",
         "to_regclass",
         "current_setting",
         "pg_has_role",

@@ -252,6 +252,23 @@ def test_a_read_as_of_what_has_changed_since_is_outdated_and_takes_none_of_the_o
     assert [type(outcome) for outcome in outcomes] == [list, Outdated, list, Outdated, str]
 
 
+def test_rows_that_are_inserted_together_keep_every_text_as_it_is(database: Database) -> None:
+    kinds = ["x-'\"\\", "x-\\u0000", "x-\n\u2028", "x-ä\U0001f600", "x-{}[]"]
+    with database.transaction() as transaction:
+        transaction.insert(add_lease, [(kind, at) for at, kind in enumerate(kinds)])
+    with database.snapshot() as snapshot:
+        assert kinds_of(snapshot, "x-") == sorted(kinds)
+
+
+@pytest.mark.postgresql
+def test_what_no_database_can_store_alike_has_something_else_in_its_place(database: Database) -> None:
+    with database.transaction() as transaction:
+        transaction.insert(add_lease, [("x-\0", 1), ("x-y", 2)])
+    with database.snapshot() as snapshot:
+        first, second = kinds_of(snapshot, "x-")
+    assert (first, second[:3]) == ("x-y", "x-\ufffd")
+
+
 @pytest.mark.postgresql
 def test_a_look_goes_by_what_is_remembered_until_anybody_changes_that(
     database: Database, monkeypatch: pytest.MonkeyPatch

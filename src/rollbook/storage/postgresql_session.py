@@ -10,7 +10,7 @@ from psycopg import errors
 from psycopg.abc import PQGen
 from psycopg_pool import ConnectionPool
 
-from rollbook.storage.dialects import UNSTORABLE
+from rollbook.storage.dialects import storable
 from rollbook.storage.statements import Row
 from rollbook.storage.tables import REMEMBERED
 
@@ -223,7 +223,7 @@ class PostgreSQLSession:
             return self._connection.execute(sql.encode(), parameters)
         except psycopg.DataError:
             # A text with U+0000, which is found out before anything is sent; no stored text holds it.
-            return self._connection.execute(sql.encode(), list(map(_sendable, parameters)))
+            return self._connection.execute(sql.encode(), list(map(storable, parameters)))
 
     def _leave_pipeline(self) -> None:
         pipeline, self._pipeline = self._pipeline, None
@@ -239,11 +239,6 @@ class PostgreSQLSession:
 
 def _number(rows: list[Row]) -> int:
     return int(rows[0][0]) if rows else NOT_ASKED
-
-
-def _sendable(value: Any) -> Any:
-    """Return a value with what stands for U+0000, which no stored text holds."""
-    return value.replace("\0", UNSTORABLE) if isinstance(value, str) else value
 
 
 def _cannot_write(connection: "psycopg.Connection[Row]") -> bool:

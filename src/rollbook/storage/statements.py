@@ -4,10 +4,13 @@ import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from sqlalchemy import ClauseElement, Delete, Dialect, Insert, Update
+import orjson
+from sqlalchemy import ClauseElement, Delete, Dialect, Insert, LargeBinary, Update
+from sqlalchemy.types import NullType
 
 # A statement of many rows is made of these sizes, so that few texts are prepared whatever is asked.
 CHUNKS = (64, 32, 16, 8, 4, 2, 1)
+ANY_NUMBER = 0
 
 
 Row = tuple[Any, ...]
@@ -69,9 +72,12 @@ class Statement:
 
 
 class InsertRows:
-    """An INSERT of any number of rows, whose columns are named in the order of their table."""
+    """An INSERT of any number of rows, whose columns are named in the order of their table.
 
-    __slots__ = ("_columns", "_statement", "_texts")
+    The rows are given one by one, or where that is cheaper all as one JSON array (`takes_array`).
+    """
+
+    __slots__ = ("_columns", "_statement", "_texts", "_types")
 
     def __init__(
         self,
@@ -86,6 +92,7 @@ class InsertRows:
         self._statement = Statement(placed, only, keeps_memory=keeps_memory)
         self._columns = tuple(columns)
         self._texts: dict[tuple[str, int], str] = {}
+        self._types = [insert.table.c[each].type for each in columns]
 
     @property
     def changes(self) -> str | None:
@@ -101,14 +108,41 @@ class InsertRows:
         """Return the SQL that inserts so many rows at once."""
         sql = self._texts.get((dialect.name, rows))
         if sql is None:
-            single, names, _ = self._statement.compiled(dialect)
-            if names != self._columns:
-                raise ValueError(f"the columns {self._columns} are not in the order of the table: {names}")
-            head, values, tail = single.partition("VALUES ")
-            _, _, tail = tail.partition(")")
-            every_row = [_places(dialect, at * len(names), len(names)) for at in range(rows)]
-            sql = self._texts[dialect.name, rows] = head + values + ", ".join(every_row) + tail
+            head, tail = self._around_values(dialect)
+            columns = len(self._columns)
+            every_row = [_places(dialect, at * columns, columns) for at in range(rows)]
+            sql = self._texts[dialect.name, rows] = f"{head}VALUES {', '.join(every_row)}{tail}"
         return sql
+
+    def takes_array(self, dialect: Dialect) -> bool:
+        """Say whether the rows can be given as one JSON array, so that one text serves any number of them."""
+        return dialect.name == "postgresql" and not any(
+            isinstance(each, LargeBinary | NullType) for each in self._types
+        )
+
+    def text_of_array(self, dialect: Dialect) -> str:
+        """Return the SQL that inserts the rows of a JSON array, its only parameter."""
+        sql = self._texts.get((dialect.name, ANY_NUMBER))
+        if sql is None:
+            head, tail = self._around_values(dialect)
+            typed = zip(self._columns, self._types, strict=True)
+            columns = ", ".join(f"{name} {each.compile(dialect=dialect)}" for name, each in typed)
+            names = ", ".join(f"given.{name}" for name in self._columns)
+            rows = f"json_to_recordset(CAST($1 AS json)) AS given({columns})"
+            sql = f"{head}SELECT {names} FROM {rows}{tail}"  # noqa: S608 - the names are our own
+            self._texts[dialect.name, ANY_NUMBER] = sql
+        return sql
+
+    def array(self, rows: Sequence[Sequence[Any]]) -> str:
+        """Return rows as a JSON array."""
+        return orjson.dumps([dict(zip(self._columns, row, strict=True)) for row in rows]).decode()
+
+    def _around_values(self, dialect: Dialect) -> tuple[str, str]:
+        single, names, _ = self._statement.compiled(dialect)
+        if names != self._columns:
+            raise ValueError(f"the columns {self._columns} are not in the order of the table: {names}")
+        head, _, tail = single.partition("VALUES ")
+        return head, tail.partition(")")[2]
 
 
 def _places(dialect: Dialect, before: int, count: int) -> str:

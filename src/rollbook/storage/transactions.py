@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import Dialect
 
+from rollbook.storage.dialects import storable
 from rollbook.storage.engines import Session
 from rollbook.storage.statements import CHUNKS, InsertRows, Row, Statement
 from rollbook.storage.tables import REMEMBERED
@@ -16,6 +17,8 @@ In = TypeVar("In")
 Out = TypeVar("Out")
 MOST_REMEMBERED = 10_000
 NOTHING: Mapping[str, Any] = {}
+# U+0000 in JSON; it may also be the end of a backslash and `u0000`.
+NUL = "\\u0000"
 
 
 class TakesLong(Exception):
@@ -161,19 +164,19 @@ class Transaction(Snapshot):
 
     def insert(self, statement: InsertRows, rows: Sequence[Sequence[Any]]) -> list[Row]:
         """Insert rows with as few statements as their number allows; return what these return."""
-        returned: list[Row] = []
-        start = 0
         if rows and statement.changes is not None:
             self.changed.add(statement.changes)
+        if len(rows) > 1 and statement.takes_array(self._dialect):
+            array = statement.array(rows)
+            if NUL in array:
+                array = statement.array([list(map(storable, row)) for row in rows])
+            return self._run(statement, statement.text_of_array(self._dialect), [array])
+        returned: list[Row] = []
+        start = 0
         for size in CHUNKS:
             while len(rows) - start >= size:
-                self.statements_run += 1
                 parameters = [value for row in rows[start : start + size] for value in row]
-                sql = statement.text(self._dialect, size)
-                if statement.returns:
-                    returned.extend(self._session.rows(sql, parameters))
-                else:
-                    self._session.order(sql, parameters)
+                returned.extend(self._run(statement, statement.text(self._dialect, size), parameters))
                 start += size
         return returned
 
@@ -181,10 +184,13 @@ class Transaction(Snapshot):
         """Run a statement that changes the register; return the rows that it returns."""
         if statement.changes is not None:
             self.changed.add(statement.changes)
-        if statement.returns:
-            return self.rows(statement, values)
+        return self._run(statement, *statement.bind(self._dialect, values))
+
+    def _run(self, statement: Statement | InsertRows, sql: str, parameters: Sequence[Any]) -> list[Row]:
         self.statements_run += 1
-        self._session.order(*statement.bind(self._dialect, values))
+        if statement.returns:
+            return self._session.rows(sql, parameters)
+        self._session.order(sql, parameters)
         return []
 
     def owes(self, count: int) -> None:
