@@ -30,6 +30,10 @@ OF_NO_SITE = {each.name for each in tables.metadata.sorted_tables} - OF_SITES | 
     "remembered_changes",
     "writers",
     "alembic_version",
+    # PostgreSQL's own.
+    "pg_attribute",
+    "pg_class",
+    "pg_stats",
 }
 QUERIES = ("SelectStmt", "InsertStmt", "UpdateStmt", "DeleteStmt")
 # VACUUM and CHECKPOINT follow an erasure; DEALLOCATE is the driver's, for the statements that it prepares.
@@ -54,6 +58,8 @@ FUNCTIONS = frozenset(
         "json_array_elements_text",
         "json_to_recordset",
         "to_regclass",
+        "unnest",
+        "current_schema",
         "current_setting",
         "pg_has_role",
     ]

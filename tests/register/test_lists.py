@@ -10,11 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from register.house import ask, caller, create, new, open_register, page, stored
 
+from databases import run_sql
 from rollbook.jsonapi.query import read_query
 from rollbook.register import resource, upkeep
 from rollbook.register.catalogue import RESOURCES
-from rollbook.register.text import email_text, text_key
-from rollbook.storage import search_index
+from rollbook.register.text import email_text, gram_query, text_key
+from rollbook.storage import search_questions
 from rollbook.storage.database import Database
 from rollbook.storage.transactions import TakesLong
 
@@ -106,9 +107,9 @@ def hurried(database: Database, query: str) -> list[Any]:
 
 def let_eight_be_many(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have tokens of eight contacts no longer be rare, and none be counted yet."""
-    monkeypatch.setattr(search_index, "RARE", (8, 64))
-    monkeypatch.setattr(search_index, "VERY_FEW", 2)
-    monkeypatch.setattr(search_index, "_counted", {})
+    monkeypatch.setattr(search_questions, "RARE", (8, 64))
+    monkeypatch.setattr(search_questions, "VERY_FEW", 2)
+    monkeypatch.setattr(search_questions, "_counted", {})
 
 
 @pytest.mark.sqlite
@@ -120,13 +121,50 @@ def test_a_search_finds_the_same_whatever_counts_as_rare(
     words = " ".join(parts).split()
     query = f"filter[search]={quote(' '.join(parts))}"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(search_index, "RARE", (4, 12, 24))
-        patch.setattr(search_index, "VERY_FEW", 2)
-        patch.setattr(search_index, "_counted", {})
+        patch.setattr(search_questions, "RARE", (4, 12, 24))
+        patch.setattr(search_questions, "VERY_FEW", 2)
+        patch.setattr(search_questions, "_counted", {})
         for _ in range(2):
             assert found_names(people_of_short_names, query, 1) == scanned(words, SHORT_NAMES)
         with contextlib.suppress(TakesLong):
             assert hurried(people_of_short_names, query) == scanned(words, SHORT_NAMES)
+
+
+@pytest.mark.postgresql
+@given(parts=st.lists(PARTS, min_size=1, max_size=4))
+@settings(max_examples=150, deadline=None, print_blob=True)
+def test_a_search_finds_the_same_whatever_statistics_call_common(
+    people_of_short_names: Database, parts: list[str]
+) -> None:
+    query = f"filter[search]={quote(' '.join(parts))}"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(search_questions, "RARE", (4, 12))
+        patch.setattr(search_questions, "_statistics", statistics_of(people_of_short_names))
+        assert found_names(people_of_short_names, query, 1) == scanned(" ".join(parts).split(), SHORT_NAMES)
+
+
+def statistics_of(database: Database) -> search_questions.Statistics:
+    run_sql(database.engine.name, "ANALYZE contact_search")
+    statistics = search_questions.Statistics()
+    with database.snapshot() as snapshot:
+        statistics.read(snapshot)
+    return statistics
+
+
+@pytest.mark.postgresql
+def test_a_search_does_not_ask_for_what_statistics_call_common(
+    people_of_short_names: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search_questions, "RARE", (4, 12))
+    monkeypatch.setattr(search_questions, "_statistics", statistics_of(people_of_short_names))
+    with people_of_short_names.snapshot() as snapshot:
+        asked = [gram_query(["1"], (word,)) for word in ("person17@", "person", "son")]
+        questions = [search_questions.narrowed(snapshot, each) for each in asked]
+    assert questions == [
+        "((('1 17@' & '1 n17' & '1 on1'))) | '1 long'",
+        "((('1 per' & '1 son'))) | '1 long'",
+        "((('1 son'))) | '1 long'",
+    ]
 
 
 @pytest.mark.sqlite
@@ -144,7 +182,7 @@ def test_a_hurried_search_does_what_leads_to_few_and_leaves_the_rest(
 def test_a_hurried_search_has_pages_and_the_exact_total(
     people_of_short_names: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search_index, "RARE", (8, 64))
+    monkeypatch.setattr(search_questions, "RARE", (8, 64))
     found = []
     for number in (1, 2, 3):
         page = f"filter[search]=okafor&sort=name&page[size]=1&page[number]={number}"
@@ -177,7 +215,7 @@ def test_a_hurried_search_knows_that_a_rare_name_has_become_common(
 def test_a_hurried_search_leaves_a_site_with_long_texts_to_the_readers(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search_index, "_counted", {})
+    monkeypatch.setattr(search_questions, "_counted", {})
     create(database, new(1, name="Ines Okafor", email="ines@ex.test"))
     upkeep.finish(database)
     assert hurried(database, "filter[search]=okafor") == ["Ines Okafor"]

@@ -19,7 +19,7 @@ from rollbook.register import plans
 from rollbook.register.callers import Caller
 from rollbook.register.plans import Plan, Shape
 from rollbook.storage import dialects, search_index
-from rollbook.storage.search_index import Question, TokensAsked, narrowed
+from rollbook.storage.search_questions import Question, TokensAsked, narrowed
 from rollbook.storage.statements import Row, Statement
 from rollbook.storage.transactions import Snapshot, Transaction
 

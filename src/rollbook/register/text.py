@@ -8,6 +8,7 @@ from functools import lru_cache
 import idna
 
 from rollbook.storage import search_index
+from rollbook.storage.search_questions import TokensAsked
 
 # Beyond this a text is not cut into grams: a name of a megabyte must not hold the writer up. Such a text
 # carries a mark instead, and every search looks at it.
@@ -130,7 +131,7 @@ def _grams(scope: str, text: str) -> str:
 _grams_of_short = lru_cache(maxsize=1_024)(_grams)
 
 
-def gram_query(scopes: Iterable[str], *words: tuple[str, ...]) -> search_index.TokensAsked:
+def gram_query(scopes: Iterable[str], *words: tuple[str, ...]) -> TokensAsked:
     """Return what to ask for contacts of these scopes whose tokens could hold every word.
 
     A word is given as its spellings, one of which must be there.
@@ -152,7 +153,7 @@ def gram_query(scopes: Iterable[str], *words: tuple[str, ...]) -> search_index.T
 
         return [(of_scope(scope), f"{scope} {LONG_MARK}") for scope in scopes]
 
-    return search_index.TokensAsked(tokens, by_beginning=by_beginning)
+    return TokensAsked(tokens, by_beginning=by_beginning)
 
 
 def _grams_asked(needle: str, step: int) -> list[str]:
