@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import orjson
 from sqlalchemy import ColumnElement, Select, Table, and_, bindparam, func, or_, select, tuple_, union
 
-from rollbook.storage import dialects
+from rollbook.storage import dialects, search_index
 from rollbook.storage.statements import Statement
 from rollbook.storage.transactions import Snapshot
 
@@ -168,7 +168,10 @@ def _source(resource: "Resource", shape: Shape, columns: Sequence[Any]) -> tuple
     if walk is not None:
         name, index = walk
         return _walked(resource, shape, columns, name, index, 0), _keys_of_walk(shape, index)
-    rows = select(*columns).select_from(resource.table).where(*_conditions(resource, shape))
+    led, conditions = search_index.led_by_index(
+        resource.table, of_sites(resource, shape.sites), _conditions(resource, shape)
+    )
+    rows = select(*columns).select_from(led).where(*conditions)
     return rows, [*_sort_columns(resource, shape), (resource.id, False)]
 
 
