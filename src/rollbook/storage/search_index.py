@@ -151,35 +151,35 @@ class _HasTokens(Condition):
 
 @compiles(_HasTokens)
 def _has_tokens(element: _HasTokens, compiler: SQLCompiler, **kw: Any) -> str:
-    return _in_index(element, compiler, "rowid", "contact_search MATCH {}", kw)
+    contact_id, asked, unindexed = (
+        compiler.process(each, **kw) for each in (element.contact_id, element.asked, element.unindexed)
+    )
+    ids = f"SELECT rowid FROM contact_search WHERE contact_search MATCH {asked} UNION ALL {unindexed}"
+    return f"{contact_id} IN ({ids})"
 
 
 @compiles(_HasTokens, "postgresql")
 def _has_tokens_on_postgresql(element: _HasTokens, compiler: SQLCompiler, **kw: Any) -> str:
+    contact_id = compiler.process(element.contact_id, **kw)
+    # As an array, they can only be looked up by an index: PostgreSQL would now and then rather read the whole
+    # table beside them.
+    return f"{contact_id} = ANY (ARRAY({_ids_on_postgresql(element, compiler, 'UNION ALL', kw)}))"
+
+
+def _ids_on_postgresql(element: _HasTokens, compiler: SQLCompiler, union: str, kw: dict[str, Any]) -> str:
+    asked, unindexed = (compiler.process(each, **kw) for each in (element.asked, element.unindexed))
     # As a query of its own it tells the planner nothing; else each search would be planned anew, by what it
     # asks for, which takes longer than the search, and finds the same plan.
-    return _in_index(element, compiler, "contact_id", "grams @@ (SELECT CAST({} AS tsquery))", kw)
-
-
-def _in_index(
-    element: _HasTokens, compiler: SQLCompiler, found: str, condition: str, kw: dict[str, Any]
-) -> str:
-    contact_id = compiler.process(element.contact_id, **kw)
-    matching = condition.format(compiler.process(element.asked, **kw))
-    unindexed = compiler.process(element.unindexed, **kw)
-    ids = f"SELECT {found} FROM contact_search WHERE {matching} UNION ALL {unindexed}"
-    if found == "contact_id":
-        # As an array, they can only be looked up by the primary key: PostgreSQL would now and then rather
-        # read the whole table beside them.
-        return f"{contact_id} = ANY (ARRAY({ids}))"
-    return f"{contact_id} IN ({ids})"
+    matching = f"grams @@ (SELECT CAST({asked} AS tsquery))"
+    return f"SELECT contact_id FROM contact_search WHERE {matching} {union} {unindexed}"
 
 
 class _OfIndex(FromClause):
-    """Contacts of sites, looked up by their primary key one after another as the index leads to them.
+    """Few contacts of sites, looked up by their primary key one after another as the index leads to them.
 
-    With a list of ids PostgreSQL would now and then go through all contacts of a site by another index that
-    ends in the id. What OFFSET stands in is planned by itself.
+    With a list of ids PostgreSQL would now and then skip through all contacts of a site by another index that
+    ends in the id; for many contacts the list is cheaper all the same. What OFFSET stands in is planned by
+    itself.
     """
 
     inherit_cache = False
@@ -203,11 +203,7 @@ def _of_index(element: _OfIndex, compiler: SQLCompiler, **kw: Any) -> str:
 def _of_index_on_postgresql(element: _OfIndex, compiler: SQLCompiler, **kw: Any) -> str:
     kw.pop("asfrom", None)
     tokens, contacts = element.tokens, element.contacts
-    matching = compiler.process(tokens.asked, **kw)
-    ids = (
-        f"SELECT contact_id FROM contact_search WHERE grams @@ (SELECT CAST({matching} AS tsquery)) "
-        f"UNION {compiler.process(tokens.unindexed, **kw)}"
-    )
+    ids = _ids_on_postgresql(tokens, compiler, "UNION", kw)
     columns = ", ".join(compiler.process(each, **kw) for each in contacts.columns)
     one = (
         f"SELECT {columns} FROM {contacts.name} WHERE {compiler.process(element.of_sites, **kw)} "
@@ -236,8 +232,8 @@ def _is_of_index_on_postgresql(_element: _IsOfIndex, _compiler: SQLCompiler, **_
 def led_by_index(
     contacts: Table, of_sites: ColumnElement[bool], conditions: Sequence[ColumnElement[bool]]
 ) -> tuple[FromClause, list[ColumnElement[bool]]]:
-    """Return where to select contacts of sites from, and the conditions that are left: where one is to have
-    tokens, the index leads to them.
+    """Return where to select few contacts of sites from, and the conditions that are left: where one is to
+    have tokens, the index leads to them.
     """
     for at, condition in enumerate(conditions):
         is_and = isinstance(condition, BooleanClauseList) and condition.operator is and_
