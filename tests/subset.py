@@ -90,7 +90,7 @@ PARTS = (
     ),
     (
         "search_backlog",
-        r" UNION (?:ALL )?SELECT search_backlog\.contact_id FROM search_backlog\)",
+        r" UNION ALL SELECT search_backlog\.contact_id FROM search_backlog\)",
         "it is kept short, and the site of what it names is compared outside",
     ),
 )

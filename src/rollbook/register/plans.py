@@ -6,21 +6,9 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
-from sqlalchemy import (
-    ColumnElement,
-    FromClause,
-    Select,
-    Table,
-    and_,
-    bindparam,
-    func,
-    or_,
-    select,
-    tuple_,
-    union,
-)
+from sqlalchemy import ColumnElement, Select, Table, and_, bindparam, func, or_, select, tuple_, union
 
-from rollbook.storage import dialects, search_index
+from rollbook.storage import dialects
 from rollbook.storage.statements import Statement
 from rollbook.storage.transactions import Snapshot
 
@@ -180,13 +168,7 @@ def _source(resource: "Resource", shape: Shape, columns: Sequence[Any]) -> tuple
     if walk is not None:
         name, index = walk
         return _walked(resource, shape, columns, name, index, 0), _keys_of_walk(shape, index)
-    source: FromClause = resource.table
-    conditions = _conditions(resource, shape)
-    if shape.plan is Plan.FEW:
-        source, conditions = search_index.led_by_index(
-            resource.table, of_sites(resource, shape.sites), conditions
-        )
-    rows = select(*columns).select_from(source).where(*conditions)
+    rows = select(*columns).select_from(resource.table).where(*_conditions(resource, shape))
     return rows, [*_sort_columns(resource, shape), (resource.id, False)]
 
 

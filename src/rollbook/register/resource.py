@@ -392,10 +392,8 @@ def _question(
         values["ids"] = orjson.dumps(known.ids).decode()
         shape = shape._replace(plan=Plan.IDS)
     elif _is_selective(snapshot, asked, sites, filters):
-        questions = [value for value in values.values() if isinstance(value, Question)]
         # For a glance, `narrowed` has seen to it that there are few.
-        are_few = snapshot.is_hurried or (bool(questions) and all(each.is_of_few for each in questions))
-        shape = shape._replace(plan=Plan.FEW if are_few else Plan.SORT)
+        shape = shape._replace(plan=Plan.FEW if snapshot.is_hurried else Plan.SORT)
     elif plans.can_merge(resource, shape):
         shape = shape._replace(plan=Plan.MERGE)
     return shape, values, known

@@ -13,9 +13,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import (
     Column,
     ColumnElement,
-    FromClause,
     Select,
-    Table,
     bindparam,
     cast,
     column,
@@ -29,8 +27,6 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import TSQUERY
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
-from sqlalchemy.sql.elements import BooleanClauseList
-from sqlalchemy.sql.operators import and_
 
 from rollbook.storage import dialects
 from rollbook.storage.dialects import Condition
@@ -151,98 +147,28 @@ class _HasTokens(Condition):
 
 @compiles(_HasTokens)
 def _has_tokens(element: _HasTokens, compiler: SQLCompiler, **kw: Any) -> str:
-    contact_id, asked, unindexed = (
-        compiler.process(each, **kw) for each in (element.contact_id, element.asked, element.unindexed)
-    )
-    ids = f"SELECT rowid FROM contact_search WHERE contact_search MATCH {asked} UNION ALL {unindexed}"
-    return f"{contact_id} IN ({ids})"
+    return _in_index(element, compiler, "rowid", "contact_search MATCH {}", kw)
 
 
 @compiles(_HasTokens, "postgresql")
 def _has_tokens_on_postgresql(element: _HasTokens, compiler: SQLCompiler, **kw: Any) -> str:
-    contact_id = compiler.process(element.contact_id, **kw)
-    # As an array, they can only be looked up by an index: PostgreSQL would now and then rather read the whole
-    # table beside them.
-    return f"{contact_id} = ANY (ARRAY({_ids_on_postgresql(element, compiler, 'UNION ALL', kw)}))"
-
-
-def _ids_on_postgresql(element: _HasTokens, compiler: SQLCompiler, union: str, kw: dict[str, Any]) -> str:
-    asked, unindexed = (compiler.process(each, **kw) for each in (element.asked, element.unindexed))
     # As a query of its own it tells the planner nothing; else each search would be planned anew, by what it
     # asks for, which takes longer than the search, and finds the same plan.
-    matching = f"grams @@ (SELECT CAST({asked} AS tsquery))"
-    return f"SELECT contact_id FROM contact_search WHERE {matching} {union} {unindexed}"
+    return _in_index(element, compiler, "contact_id", "grams @@ (SELECT CAST({} AS tsquery))", kw)
 
 
-class _OfIndex(FromClause):
-    """Few contacts of sites, looked up by their primary key one after another as the index leads to them.
-
-    With a list of ids PostgreSQL would now and then skip through all contacts of a site by another index that
-    ends in the id; for many contacts the list is cheaper all the same. What OFFSET stands in is planned by
-    itself.
-    """
-
-    inherit_cache = False
-
-    def __init__(self, contacts: Table, of_sites: ColumnElement[bool], tokens: "_HasTokens") -> None:
-        self.contacts = contacts
-        self.of_sites = of_sites
-        self.tokens = tokens
-
-    @property
-    def _hide_froms(self) -> list[FromClause]:
-        return [self.contacts]
-
-
-@compiles(_OfIndex)
-def _of_index(element: _OfIndex, compiler: SQLCompiler, **kw: Any) -> str:
-    return compiler.process(element.contacts, **kw)
-
-
-@compiles(_OfIndex, "postgresql")
-def _of_index_on_postgresql(element: _OfIndex, compiler: SQLCompiler, **kw: Any) -> str:
-    kw.pop("asfrom", None)
-    tokens, contacts = element.tokens, element.contacts
-    ids = _ids_on_postgresql(tokens, compiler, "UNION", kw)
-    columns = ", ".join(compiler.process(each, **kw) for each in contacts.columns)
-    one = (
-        f"SELECT {columns} FROM {contacts.name} WHERE {compiler.process(element.of_sites, **kw)} "
-        f"AND {compiler.process(tokens.contact_id, **kw)} = found.contact_id OFFSET 0"
-    )
-    return f"({ids}) AS found CROSS JOIN LATERAL ({one}) AS {contacts.name}"
-
-
-class _IsOfIndex(Condition):
-    """A contact has the tokens, unless it comes from the index anyway."""
-
-    def __init__(self, tokens: "_HasTokens") -> None:
-        self.tokens = tokens
-
-
-@compiles(_IsOfIndex)
-def _is_of_index(element: _IsOfIndex, compiler: SQLCompiler, **kw: Any) -> str:
-    return compiler.process(element.tokens, **kw)
-
-
-@compiles(_IsOfIndex, "postgresql")
-def _is_of_index_on_postgresql(_element: _IsOfIndex, _compiler: SQLCompiler, **_kw: Any) -> str:
-    return "TRUE"
-
-
-def led_by_index(
-    contacts: Table, of_sites: ColumnElement[bool], conditions: Sequence[ColumnElement[bool]]
-) -> tuple[FromClause, list[ColumnElement[bool]]]:
-    """Return where to select few contacts of sites from, and the conditions that are left: where one is to
-    have tokens, the index leads to them.
-    """
-    for at, condition in enumerate(conditions):
-        is_and = isinstance(condition, BooleanClauseList) and condition.operator is and_
-        parts = list(condition.clauses) if is_and else [condition]
-        for tokens in parts:
-            if isinstance(tokens, _HasTokens):
-                led = [_IsOfIndex(tokens) if each is tokens else each for each in parts]
-                return _OfIndex(contacts, of_sites, tokens), [*conditions[:at], *led, *conditions[at + 1 :]]
-    return contacts, list(conditions)
+def _in_index(
+    element: _HasTokens, compiler: SQLCompiler, found: str, condition: str, kw: dict[str, Any]
+) -> str:
+    contact_id = compiler.process(element.contact_id, **kw)
+    matching = condition.format(compiler.process(element.asked, **kw))
+    unindexed = compiler.process(element.unindexed, **kw)
+    ids = f"SELECT {found} FROM contact_search WHERE {matching} UNION ALL {unindexed}"
+    if found == "contact_id":
+        # As an array, they can only be looked up by the primary key: PostgreSQL would now and then rather
+        # read the whole table beside them.
+        return f"{contact_id} = ANY (ARRAY({ids}))"
+    return f"{contact_id} IN ({ids})"
 
 
 def has_tokens(contact_id: Column[Any], asked: Any, unindexed: Select[Any]) -> ColumnElement[bool]:

@@ -69,11 +69,10 @@ class Count(NamedTuple):
 
 
 class Statistics:
-    """How many contacts have the commonest tokens, by PostgreSQL's statistics, and the `fewest` of these."""
+    """How many contacts have the commonest tokens, by PostgreSQL's statistics, and when they were read."""
 
     def __init__(self) -> None:
         self.many: dict[str, float] = {}
-        self.fewest = math.inf
         self._read_at = -math.inf
 
     def read(self, snapshot: Snapshot) -> None:
@@ -81,7 +80,6 @@ class Statistics:
         if time.monotonic() - self._read_at > STATISTICS_SECONDS:
             there_are = snapshot.rows(has_statistics)[0][0]
             self.many = dict(snapshot.rows(commonest)) if there_are else {}
-            self.fewest = min(self.many.values(), default=math.inf)
             self._read_at = time.monotonic()
 
 
@@ -117,11 +115,9 @@ class TokensAsked:
 
 
 class Question(str):
-    """A question for tokens, in the words of the database that it is for; `is_of_few` where few contacts are
-    known to have them.
-    """
+    """A question for tokens, in the words of the database that it is for."""
 
-    is_of_few = False
+    __slots__ = ()
 
 
 def narrowed(snapshot: Snapshot, asked: TokensAsked) -> Question:
@@ -138,9 +134,7 @@ def narrowed(snapshot: Snapshot, asked: TokensAsked) -> Question:
             )
         _statistics.read(snapshot)
         uncommon = [(_uncommon(asked, at), mark) for at, (_, mark) in enumerate(asked.of_sites)]
-        question = Question(_joined(uncommon, " & ", " | ", as_tsvector_token))
-        question.is_of_few = all(_is_of_few(words, mark) for words, mark in uncommon)
-        return question
+        return Question(_joined(uncommon, " & ", " | ", as_tsvector_token))
     if not asked.by_beginning:
         rare = [(_rare(snapshot, asked, at), mark) for at, (_, mark) in enumerate(asked.closer)]
         return Question(_joined(rare, " AND ", " OR ", _as_phrase))
@@ -166,17 +160,6 @@ def _uncommon(asked: TokensAsked, at: int) -> Words:
         for word in asked.closer[at][0]
     ]
     return [[each[:MOST_UNCOMMON] for each in word] for word in words if all(word)] or all_of_few
-
-
-def _is_of_few(words: Words, mark: str) -> bool:
-    """Say whether statistics know a word by rare tokens alone, and long texts to be rare: tokens that they do
-    not name are rarer than all that they do.
-    """
-
-    def is_rare(token: str) -> bool:
-        return _statistics.many.get(token, _statistics.fewest) < RARE[0]
-
-    return is_rare(mark) and any(all(any(map(is_rare, each)) for each in word) for word in words)
 
 
 def _rare(snapshot: Snapshot, asked: TokensAsked, at: int) -> Words:
