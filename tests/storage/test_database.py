@@ -261,15 +261,6 @@ def test_rows_that_are_inserted_together_keep_every_text_as_it_is(database: Data
 
 
 @pytest.mark.postgresql
-def test_what_no_database_can_store_alike_has_something_else_in_its_place(database: Database) -> None:
-    with database.transaction() as transaction:
-        transaction.insert(add_lease, [("x-\0", 1), ("x-y", 2)])
-    with database.snapshot() as snapshot:
-        first, second = kinds_of(snapshot, "x-")
-    assert (first, second[:3]) == ("x-y", "x-\ufffd")
-
-
-@pytest.mark.postgresql
 def test_a_look_goes_by_what_is_remembered_until_anybody_changes_that(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:

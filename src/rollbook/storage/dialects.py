@@ -36,11 +36,6 @@ TEXT = Text().with_variant(Text(collation="C"), "postgresql")
 UNSTORABLE = "\ufffd" + secrets.token_hex(16)
 
 
-def storable(value: Any) -> Any:
-    """Return a value with what stands for U+0000, where it is a text."""
-    return value.replace("\0", UNSTORABLE) if isinstance(value, str) else value
-
-
 # Options of every table: SQLite would otherwise store any value in any column.
 STRICT: dict[str, Any] = {"sqlite_strict": True}
 

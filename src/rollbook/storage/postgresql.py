@@ -73,6 +73,7 @@ class PostgreSQL:
         self._configure = _limited if prepares else _adapted
         self._limits = () if prepares else LIMITS
         self._begin = "BEGIN"
+        self._may_look = False
         self._pool: ConnectionPool[BoundedConnection] | None = None
 
     @property
@@ -107,6 +108,9 @@ class PostgreSQL:
             with self.connect() as connection:
                 isolation = connection.execute(ISOLATION.encode()).fetchall()[0][0]
                 self._begin = BEGIN.get(isolation, "BEGIN")
+            # A statement by itself has no limits where each transaction sets them, and is isolated as the
+            # database has it by default: strictly, it would keep others from writing.
+            self._may_look = not self._limits and isolation == "read committed"
         except psycopg.Error as error:
             raise StorageError(
                 f"The database {self.name} cannot be used: {_sentence(error)} Check ROLLBOOK_DATABASE "
@@ -140,7 +144,7 @@ class PostgreSQL:
 
     def _session(self) -> "PostgreSQLSession":
         pool = self._opened()
-        return PostgreSQLSession(pool, self._begin, self._limits)
+        return PostgreSQLSession(pool, self._begin, self._limits, may_look=self._may_look)
 
     def open_writer(self) -> "PostgreSQLSession":
         """Return a session that may write."""

@@ -10,7 +10,7 @@ from psycopg import errors
 from psycopg.abc import PQGen
 from psycopg_pool import ConnectionPool
 
-from rollbook.storage.dialects import storable
+from rollbook.storage.dialects import UNSTORABLE
 from rollbook.storage.statements import Row
 from rollbook.storage.tables import REMEMBERED
 
@@ -61,7 +61,8 @@ class PostgreSQLSession:
     """A thread's way to the database: a connection of the pool for each transaction.
 
     A transaction is a pipeline: what returns nothing is sent with what comes next, so that the first and the
-    last statements cost no turn of their own. `limits` are set in each.
+    last statements cost no turn of their own. `limits` are set in each. It `may_look` by statements that are
+    transactions of their own.
     """
 
     def __init__(
@@ -69,9 +70,12 @@ class PostgreSQLSession:
         pool: "ConnectionPool[BoundedConnection]",
         begin: str,
         limits: Sequence[tuple[str, int]] = (),
+        *,
+        may_look: bool,
     ) -> None:
         self._pool = pool
         self._begin_writing = begin
+        self._may_look = may_look
         self._limits = [f"SET LOCAL {name} = {value}" for name, value in limits]
         self._connection: BoundedConnection | None = None
         self._pipeline: Any = None
@@ -121,8 +125,7 @@ class PostgreSQLSession:
 
     def begin_looking(self) -> None:
         """Begin to read by statements each of which sees a state of its own, later than the one before."""
-        if self._limits:
-            # They can only be set in a transaction.
+        if not self._may_look:
             self.begin_reading()
             return
         self._connection = self._pool.getconn()
@@ -223,7 +226,7 @@ class PostgreSQLSession:
             return self._connection.execute(sql.encode(), parameters)
         except psycopg.DataError:
             # A text with U+0000, which is found out before anything is sent; no stored text holds it.
-            return self._connection.execute(sql.encode(), list(map(storable, parameters)))
+            return self._connection.execute(sql.encode(), list(map(_sendable, parameters)))
 
     def _leave_pipeline(self) -> None:
         pipeline, self._pipeline = self._pipeline, None
@@ -239,6 +242,11 @@ class PostgreSQLSession:
 
 def _number(rows: list[Row]) -> int:
     return int(rows[0][0]) if rows else NOT_ASKED
+
+
+def _sendable(value: Any) -> Any:
+    """Return a value with what stands for U+0000, which no stored text holds."""
+    return value.replace("\0", UNSTORABLE) if isinstance(value, str) else value
 
 
 def _cannot_write(connection: "psycopg.Connection[Row]") -> bool:

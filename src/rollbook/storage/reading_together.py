@@ -2,11 +2,11 @@
 
 import itertools
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from rollbook.storage.engines import Engine, Session
-from rollbook.storage.transactions import MOST_REMEMBERED, Look, Outdated, Snapshot
+from rollbook.storage.transactions import MOST_REMEMBERED, AsksMore, Look, Outdated, Snapshot
 from rollbook.storage.workers import Job, Outcome
 
 
@@ -20,10 +20,10 @@ def answer_together(
     than the state has are Outdated.
     """
     outcomes: list[Outcome] = [None] * len(jobs)
-    questions = _questions(jobs)
-    if all(job.is_look for job in jobs) and _look(engine, session, memory, jobs, questions, outcomes):
-        return outcomes
     pauses = iter(engine.pauses())
+    questions = _questions(jobs)
+    if all(job.is_look for job in jobs):
+        questions = _look(engine, session, memory, jobs, questions, outcomes, pauses)
     while questions:
         try:
             if all(each.operation is changes_seen for each in questions):
@@ -68,30 +68,42 @@ def _look(
     jobs: list[Job],
     questions: "list[_Question]",
     outcomes: list[Outcome],
-) -> bool:
-    """Answer each question by one statement, which sees a state of its own, if that can be; return whether it
-    could.
+    pauses: Iterator[float],
+) -> "list[_Question]":
+    """Answer each question by one statement, which sees a state of its own; return those that want a
+    transaction. What fails wants one, too, unless patience is at its end.
 
     A transaction around one statement would be three more. The number of changes only grows: if the last that
     is seen is the one of what was remembered, it was so in all the states before.
     """
+    left: list[_Question] = []
     try:
         session.begin_looking()
         for question in questions:
-            for place, answer in question.answers(Look(session, engine.dialect, memory)):
-                outcomes[place] = answer
+            try:
+                for place, answer in question.answers(Look(session, engine.dialect, memory)):
+                    outcomes[place] = answer
+            except AsksMore:
+                left.append(question)
+        if len(left) == len(questions):
+            session.commit()
+            return left
         if not session.is_current:
             memory.clear()
             session.commit()
-            return False
+            return questions
         for place, job in enumerate(jobs):
             if job.as_of is not None and job.as_of != session.changes:
                 outcomes[place] = Outdated()
         session.commit()
-    except Exception:  # whatever it is, a transaction meets it, too, and knows what to do
+    except Exception as error:
         session.roll_back()
-        return False
-    return True
+        if not engine.may_pass(error, 0) or next(pauses, None) is not None:
+            return questions
+        explained = engine.explained(error)
+        outcomes[:] = [explained] * len(jobs)
+        return []
+    return left
 
 
 def changes_seen(snapshot: Snapshot, _all: None) -> int:

@@ -28,7 +28,8 @@ MOST_COUNTED = 24
 MOST_KNOWN = 10_000
 # So many of a word's tokens narrow enough where their numbers are not known.
 MOST_UNCOMMON = 4
-STATISTICS_SECONDS = 300.0
+# How long statistics are good enough, and how soon they are looked for again where there are none yet.
+STATISTICS_SECONDS, NO_STATISTICS_SECONDS = 300.0, 10.0
 
 # Where a database speaks PostgreSQL's protocol, and is another, there may be no such statistics.
 has_statistics = Statement(
@@ -69,18 +70,22 @@ class Count(NamedTuple):
 
 
 class Statistics:
-    """How many contacts have the commonest tokens, by PostgreSQL's statistics, and when they were read."""
+    """How many contacts have the commonest tokens, by PostgreSQL's statistics.
+
+    They are made anew now and then, and so read anew now and then.
+    """
 
     def __init__(self) -> None:
         self.many: dict[str, float] = {}
-        self._read_at = -math.inf
+        self._good_until = -math.inf
 
     def read(self, snapshot: Snapshot) -> None:
-        """Read them, unless that was not long ago: they are made anew now and then."""
-        if time.monotonic() - self._read_at > STATISTICS_SECONDS:
-            there_are = snapshot.rows(has_statistics)[0][0]
-            self.many = dict(snapshot.rows(commonest)) if there_are else {}
-            self._read_at = time.monotonic()
+        """Read them, unless that was not long ago."""
+        if time.monotonic() < self._good_until:
+            return
+        there_are = snapshot.rows(has_statistics)[0][0]
+        self.many = dict(snapshot.rows(commonest)) if there_are else {}
+        self._good_until = time.monotonic() + (STATISTICS_SECONDS if self.many else NO_STATISTICS_SECONDS)
 
 
 _statistics = Statistics()

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import Dialect
 
-from rollbook.storage.dialects import storable
 from rollbook.storage.engines import Session
 from rollbook.storage.statements import CHUNKS, InsertRows, Row, Statement
 from rollbook.storage.tables import REMEMBERED
@@ -17,8 +16,6 @@ In = TypeVar("In")
 Out = TypeVar("Out")
 MOST_REMEMBERED = 10_000
 NOTHING: Mapping[str, Any] = {}
-# U+0000 in JSON; it may also be the end of a backslash and `u0000`.
-NUL = "\\u0000"
 
 
 class TakesLong(Exception):
@@ -167,10 +164,7 @@ class Transaction(Snapshot):
         if rows and statement.changes is not None:
             self.changed.add(statement.changes)
         if len(rows) > 1 and statement.takes_array(self._dialect):
-            array = statement.array(rows)
-            if NUL in array:
-                array = statement.array([list(map(storable, row)) for row in rows])
-            return self._run(statement, statement.text_of_array(self._dialect), [array])
+            return self._run(statement, statement.text_of_array(self._dialect), [statement.array(rows)])
         returned: list[Row] = []
         start = 0
         for size in CHUNKS:

@@ -92,7 +92,7 @@ class Writer:
         while True:
             try:
                 if not self.session.begin(attempts > 0):
-                    return done[-1]
+                    break
                 transaction = self._transaction()
                 done.append(work(transaction))
                 self.session.commit(transaction.changed)
