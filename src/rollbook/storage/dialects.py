@@ -35,7 +35,6 @@ TEXT = Text().with_variant(Text(collation="C"), "postgresql")
 # one, which nobody can guess.
 UNSTORABLE = "\ufffd" + secrets.token_hex(16)
 
-
 # Options of every table: SQLite would otherwise store any value in any column.
 STRICT: dict[str, Any] = {"sqlite_strict": True}
 

@@ -10,6 +10,7 @@ from sqlalchemy.types import NullType
 
 # A statement of many rows is made of these sizes, so that few texts are prepared whatever is asked.
 CHUNKS = (64, 32, 16, 8, 4, 2, 1)
+# Stands for the number of rows in the key of a text that takes any number.
 ANY_NUMBER = 0
 
 
