@@ -18,8 +18,8 @@ from rollbook.storage.migrations.plain_connection import PlainConnection
 BEFORE_POSTGRESQL = "0002"
 # How long a migration of a file waits for another, or for who writes.
 LONGEST_WAIT_MILLISECONDS = 30_000
-# The SQLSTATEs of a table, or of its name, that is there since a moment ago.
-MADE_BY_ANOTHER = ("42P07", "23505")
+# The SQLSTATEs of a table, or its type, or the name of either, that is there since a moment ago.
+MADE_BY_ANOTHER = ("42P07", "42710", "23505")
 
 
 def upgrade_sqlite(connect: Callable[[Path], apsw.Connection], path: Path) -> None:
