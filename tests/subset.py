@@ -32,8 +32,8 @@ OF_NO_SITE = {each.name for each in tables.metadata.sorted_tables} - OF_SITES | 
     "alembic_version",
 }
 QUERIES = ("SelectStmt", "InsertStmt", "UpdateStmt", "DeleteStmt")
-# VACUUM and CHECKPOINT follow an erasure; DEALLOCATE is the driver's, for the statements that it prepares.
-ORDERS = ("VacuumStmt", "CheckPointStmt", "DeallocateStmt", "VariableShowStmt")
+# VACUUM and CHECKPOINT follow an erasure.
+ORDERS = ("VacuumStmt", "CheckPointStmt", "VariableShowStmt")
 TRANSACTIONS = tuple(f"TRANS_STMT_{each}" for each in ("BEGIN", "START", "COMMIT", "ROLLBACK"))
 # What a session may set for good: limits, which a session without them would do without.
 SETTINGS = ("lock_timeout", "statement_timeout", "application_name")

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
@@ -12,7 +13,7 @@ from sqlalchemy import insert, select
 
 from databases import PostgreSQLServer
 from fault_proxy import NOTHING, Fault, FaultProxy, Plan, Planned
-from rollbook.storage import postgresql, postgresql_session, tables
+from rollbook.storage import postgresql, postgresql_connection, tables
 from rollbook.storage.database import Database
 from rollbook.storage.faults import Unavailable
 from rollbook.storage.opening import open_database
@@ -46,11 +47,15 @@ class World:
         transaction.insert(add_lease, [(kind, 1) for kind in kinds])
         return [f"{kind} by attempt {self.attempts}" for kind in kinds]
 
-    def served(self, work: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+    def served(
+        self,
+        work: Callable[[], Coroutine[Any, Any, Any]],
+        upkeep: Callable[[Transaction], int] | None = None,
+    ) -> Any:
         """Run a coroutine with the database's threads started; the first write begins it all."""
 
         async def main() -> Any:
-            self.database.start(100)
+            self.database.start(100, upkeep)
             try:
                 return await work()
             finally:
@@ -95,6 +100,30 @@ def test_a_write_whose_commit_was_done_but_not_answered_is_not_done_again(world:
     answer = world.served(lambda: world.database.write(world.add, "kind 1"))
     assert (answer, world.attempts, world.kinds()) == ("kind 1 by attempt 1", 1, ["kind 1"])
     assert world.proxy.seen[Fault.LOST_AFTER_COMMIT.value] == 1
+
+
+def test_what_a_write_owes_is_done_though_its_commit_was_not_answered(world: World) -> None:
+    nothing_was_owed, is_paid = threading.Event(), threading.Event()
+
+    def add_and_owe(transaction: Transaction, kinds: list[str]) -> list[str]:
+        transaction.owes(len(kinds))
+        return world.add(transaction, kinds)
+
+    def pay(transaction: Transaction) -> int:
+        done = len(leases_of(transaction, "kind "))
+        (is_paid if done else nothing_was_owed).set()
+        return done
+
+    async def work() -> Any:
+        # A server that begins looks for what others have left; that must not be what pays.
+        assert await asyncio.to_thread(nothing_was_owed.wait, 30)
+        world.proxy.plan = world.breaks_first(Fault.LOST_AFTER_COMMIT)
+        answer = await world.database.write(add_and_owe, "kind 1")
+        assert world.proxy.seen[Fault.LOST_AFTER_COMMIT.value] == 1
+        assert await asyncio.to_thread(is_paid.wait, 30)
+        return answer
+
+    assert world.served(work, pay) == "kind 1 by attempt 1"
 
 
 @pytest.mark.parametrize("fault", [Fault.LOST_BEFORE_COMMIT, Fault.LOST_IN_THE_MIDDLE, Fault.BACKEND_KILLED])
@@ -166,7 +195,7 @@ def test_a_transaction_that_reads_nothing_is_noted_before_it_commits(world: Worl
 def test_a_database_that_falls_silent_is_unavailable_and_is_used_again_when_it_speaks(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(postgresql_session, "LONGEST_ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr(postgresql_connection, "LONGEST_ANSWER_SECONDS", 0.5)
     monkeypatch.setattr(postgresql, "PATIENCE_SECONDS", 1.0)
 
     async def work() -> None:

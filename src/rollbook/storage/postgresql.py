@@ -8,7 +8,6 @@ from typing import Any
 
 import psycopg
 from psycopg import errors
-from psycopg.types.numeric import Int8Dumper
 from psycopg_pool import ConnectionPool, PoolTimeout
 from sqlalchemy import Dialect
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
@@ -16,7 +15,8 @@ from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from rollbook.storage import references
 from rollbook.storage.engines import Carrier, Session
 from rollbook.storage.faults import StorageError, Unavailable
-from rollbook.storage.postgresql_session import BoundedConnection, PostgreSQLSession
+from rollbook.storage.postgresql_connection import PostgreSQLConnection
+from rollbook.storage.postgresql_session import PostgreSQLSession
 from rollbook.storage.statements import Row
 
 # Statements are compiled for it, and executed by the driver.
@@ -69,12 +69,11 @@ class PostgreSQL:
 
     def __init__(self, url: str, *, prepares: bool = True) -> None:
         self._url = url
-        self._options = CONNECTION if prepares else CONNECTION | {"prepare_threshold": None}
-        self._configure = _limited if prepares else _adapted
+        self._keeps_session = prepares
         self._limits = () if prepares else LIMITS
         self._begin = "BEGIN"
         self._may_look = False
-        self._pool: ConnectionPool[BoundedConnection] | None = None
+        self._pool: ConnectionPool[PostgreSQLConnection] | None = None
 
     @property
     def name(self) -> str:
@@ -122,8 +121,8 @@ class PostgreSQL:
         logging.getLogger("psycopg").propagate = False
         self._pool = ConnectionPool(
             self._url,
-            kwargs=self._options,
-            connection_class=BoundedConnection,
+            kwargs=CONNECTION,
+            connection_class=PostgreSQLConnection,
             configure=self._configure,
             min_size=1,
             max_size=READERS + 4,
@@ -133,11 +132,17 @@ class PostgreSQL:
             open=True,
         )
 
-    def connect(self, **more: Any) -> "BoundedConnection":
+    def connect(self, **more: Any) -> "PostgreSQLConnection":
         """Return a connection outside of the pool, with `more` options of libpq."""
-        connection = BoundedConnection.connect(self._url, **(self._options | more))
+        connection = PostgreSQLConnection.connect(self._url, **(CONNECTION | more))
         self._configure(connection)
         return connection
+
+    def _configure(self, connection: PostgreSQLConnection) -> None:
+        if self._keeps_session:
+            connection.prepares = True
+            for name, value in LIMITS:
+                connection.execute(f"SET {name} = {value}".encode())
 
     def lock_for_server(self) -> None:
         """Do nothing: many servers may serve one database."""
@@ -168,7 +173,7 @@ class PostgreSQL:
                 "`rollbook db copy`, or name two databases."
             ) from None
 
-    def _opened(self) -> "ConnectionPool[BoundedConnection]":
+    def _opened(self) -> "ConnectionPool[PostgreSQLConnection]":
         if self._pool is None:
             self.prepare()
         if self._pool is None:
@@ -233,6 +238,7 @@ class PostgreSQL:
 CONNECTION: dict[str, Any] = {
     "autocommit": True,
     "cursor_factory": psycopg.RawCursor,
+    "prepare_threshold": None,
     "connect_timeout": LONGEST_CONNECT_SECONDS,
     "keepalives_idle": 10,
     "keepalives_interval": 5,
@@ -240,17 +246,6 @@ CONNECTION: dict[str, Any] = {
     "tcp_user_timeout": 15_000,
     "application_name": "rollbook",
 }
-
-
-def _adapted(connection: "psycopg.Connection[Row]") -> None:
-    # Whole numbers are sent as one type whatever their size: a statement is prepared for the types it gets.
-    connection.adapters.register_dumper(int, Int8Dumper)
-
-
-def _limited(connection: "psycopg.Connection[Row]") -> None:
-    _adapted(connection)
-    for name, value in LIMITS:
-        connection.execute(f"SET {name} = {value}".encode())
 
 
 def _pauses(end: float) -> Iterator[float]:

@@ -4,7 +4,8 @@ from collections.abc import Generator, Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
-from rollbook.storage.postgresql_session import BEGIN_READING, NOTE_CHANGE, BoundedConnection
+from rollbook.storage.postgresql_connection import PostgreSQLConnection
+from rollbook.storage.postgresql_session import BEGIN_READING, NOTE_CHANGE
 from rollbook.storage.statements import Row
 from rollbook.storage.tables import REMEMBERED
 
@@ -20,7 +21,7 @@ class PostgreSQLCarrier:
     The lock ends with the connection; that of one who was killed, as soon as the server notices.
     """
 
-    def __init__(self, connection: BoundedConnection, *, alone: bool) -> None:
+    def __init__(self, connection: PostgreSQLConnection, *, alone: bool) -> None:
         self._connection = connection
         # Building an index, or copying a portion, takes as long as it takes.
         connection.longest_answer_seconds = None

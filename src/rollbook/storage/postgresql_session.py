@@ -3,21 +3,17 @@
 import secrets
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any
 
-import psycopg
 from psycopg import errors
-from psycopg.abc import PQGen
+from psycopg.pq import TransactionStatus
+from psycopg.pq.abc import PGresult
 from psycopg_pool import ConnectionPool
 
-from rollbook.storage.dialects import UNSTORABLE
+from rollbook.storage import postgresql_connection
+from rollbook.storage.postgresql_connection import Asked, PostgreSQLConnection
 from rollbook.storage.statements import Row
 from rollbook.storage.tables import REMEMBERED
-
-RV = TypeVar("RV")
-
-# A database that says nothing for so long is taken for away: on the whole, and where a read may scan.
-LONGEST_ANSWER_SECONDS, LONGEST_READ_SECONDS = 15.0, 65.0
 
 BEGIN_READING = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 CHANGES = "SELECT number FROM remembered_changes WHERE id = 1"
@@ -39,35 +35,17 @@ NOT_ASKED = -1
 LOCK_BEGINNING = "SELECT kind FROM id_leases WHERE kind = 'sites' FOR UPDATE"
 
 
-class BoundedConnection(psycopg.Connection[Row]):
-    """A connection that is given up where the database says nothing for too long.
-
-    A timeout of a statement is the database's own, and no help where that hangs, or the network swallows
-    what is sent.
-    """
-
-    longest_answer_seconds: float | None = LONGEST_ANSWER_SECONDS
-
-    def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:
-        """Wait for an answer; raise OperationalError, and close, where none comes in time."""
-        try:
-            return super().wait(gen, interval, timeout or self.longest_answer_seconds)
-        except errors._WaitTimeout:
-            self.close()
-            raise psycopg.OperationalError("the database does not answer") from None
-
-
 class PostgreSQLSession:
     """A thread's way to the database: a connection of the pool for each transaction.
 
-    A transaction is a pipeline: what returns nothing is sent with what comes next, so that the first and the
-    last statements cost no turn of their own. `limits` are set in each. It `may_look` by statements that are
+    What returns nothing is sent with what comes next, so that the first and the last statements of a
+    transaction cost no turn of their own. `limits` are set in each. It `may_look` by statements that are
     transactions of their own.
     """
 
     def __init__(
         self,
-        pool: "ConnectionPool[BoundedConnection]",
+        pool: "ConnectionPool[PostgreSQLConnection]",
         begin: str,
         limits: Sequence[tuple[str, int]] = (),
         *,
@@ -76,15 +54,15 @@ class PostgreSQLSession:
         self._pool = pool
         self._begin_writing = begin
         self._may_look = may_look
-        self._limits = [f"SET LOCAL {name} = {value}" for name, value in limits]
-        self._connection: BoundedConnection | None = None
-        self._pipeline: Any = None
+        self._limits = [Asked(f"SET LOCAL {name} = {value}") for name, value in limits]
+        self._connection: PostgreSQLConnection | None = None
         self._is_transaction = False
+        # What the next message begins with, and the place in it of the question for the number of changes.
+        self._unsent: list[Asked] = []
+        self._place_of_changes: int | None = None
         # Unique among the writers of all servers; see `begin`.
         self.writer_id = secrets.token_hex(16)
         self._writes = 0
-        # A transaction's first question answers the number of changes, one that writes notes itself by it.
-        self._asked_first: psycopg.Cursor[Row] | None = None
         self._changes = self._proven_changes = NOT_ASKED
         self._is_noted = True
 
@@ -98,30 +76,21 @@ class PostgreSQLSession:
             self._writes += 1
         self._begin(self._begin_writing)
         if self._writes == 1:
-            self._execute(FORGET_WRITERS)
-        self._asked_first = self._execute(NOTE_WRITE, (self.writer_id, self._writes))
+            self._unsent.append(Asked(FORGET_WRITERS))
+        self._ask_for_changes(Asked(NOTE_WRITE, (self.writer_id, self._writes)))
         if again:
-            self._hear_first()
+            self._hear_changes()
             if not self._is_noted:
                 self.roll_back()
                 return False
         return True
 
-    def _hear_first(self) -> None:
-        """Take the answer to the first question, which came with what else was asked."""
-        asked, self._asked_first = self._asked_first, None
-        if asked is not None:
-            rows = asked.fetchall()
-            # Where another attempt at the same work has left its number, there is no row.
-            self._is_noted = bool(rows)
-            self._changes = _number(rows)
-
     def begin_reading(self) -> None:
         """Begin to read one consistent state."""
         self._begin(BEGIN_READING)
-        self._asked_first = self._execute(CHANGES)
+        self._ask_for_changes(Asked(CHANGES))
         if self._connection is not None:
-            self._connection.longest_answer_seconds = LONGEST_READ_SECONDS
+            self._connection.longest_answer_seconds = postgresql_connection.LONGEST_READ_SECONDS
 
     def begin_looking(self) -> None:
         """Begin to read by statements each of which sees a state of its own, later than the one before."""
@@ -129,7 +98,7 @@ class PostgreSQLSession:
             self.begin_reading()
             return
         self._connection = self._pool.getconn()
-        self._connection.longest_answer_seconds = LONGEST_READ_SECONDS
+        self._connection.longest_answer_seconds = postgresql_connection.LONGEST_READ_SECONDS
         self._changes = NOT_ASKED
 
     @property
@@ -137,11 +106,12 @@ class PostgreSQLSession:
         """How often anybody has changed what servers remember; outside of a transaction as of now."""
         if self._connection is None:
             with self._pool.connection() as connection:
-                connection.longest_answer_seconds = LONGEST_READ_SECONDS
-                return _number(connection.execute(CHANGES.encode()).fetchall())
-        if not self._is_transaction and self._changes == NOT_ASKED:
-            self._changes = _number(self._execute(CHANGES).fetchall())
-        self._hear_first()
+                connection.longest_answer_seconds = postgresql_connection.LONGEST_READ_SECONDS
+                return _number(connection.rows(CHANGES))
+        if self._is_transaction:
+            self._hear_changes()
+        elif self._changes == NOT_ASKED:
+            self._changes = _number(self._connection.rows(CHANGES))
         return self._changes
 
     @property
@@ -152,25 +122,30 @@ class PostgreSQLSession:
 
     def lock_site(self, site_id: int) -> None:
         """Keep other writers from a site until the end, but for what only adds contacts."""
-        self._execute(LOCK_SITE, (site_id,)).fetchall()
+        self.order(LOCK_SITE, (site_id,))
 
     def lock_beginning(self) -> None:
         """Keep others who call this waiting until the end."""
-        self._execute(LOCK_BEGINNING).fetchall()
+        self.order(LOCK_BEGINNING)
 
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
         """Run a statement and return its rows; outside of a transaction it is one by itself."""
         if self._connection is None:
             with self._pool.connection() as connection:
-                return connection.execute(sql.encode(), parameters).fetchall()
-        if not self._is_transaction:
-            # They are of a later state than what was asked before.
-            self._changes = NOT_ASKED
-        return self._execute(sql, parameters).fetchall()
+                return connection.rows(sql, parameters)
+        if self._is_transaction:
+            self._unsent.append(Asked(sql, parameters))
+            return self._connection.rows_of(self._send()[-1])
+        # The number, asked for after the rows, is not of an earlier state than they are.
+        rows, changes = self._connection.exchange((Asked(sql, parameters), Asked(CHANGES)))
+        self._changes = _number(self._connection.rows_of(changes))
+        return self._connection.rows_of(rows)
 
     def order(self, sql: str, parameters: Sequence[Any] = ()) -> None:
         """Run a statement that returns no rows; what is wrong with it may be raised by a later call."""
-        self._execute(sql, parameters)
+        if not self._is_transaction:
+            raise RuntimeError("no transaction is open")
+        self._unsent.append(Asked(sql, parameters))
 
     def commit(self, changed: Iterable[str] = ()) -> None:
         """Keep what was written, on disk, or end reading.
@@ -180,29 +155,29 @@ class PostgreSQLSession:
         if not self._is_transaction:
             self._give_back()
             return
-        if not REMEMBERED.isdisjoint(changed):
-            self._execute(NOTE_CHANGE)
-        self._hear_first()
+        self._hear_changes()
         if not self._is_noted:
             # It was so long on its way that another attempt overtook it.
             raise errors.TransactionRollback("another attempt at the same work was committed")
-        ended = self._execute("COMMIT")
-        self._leave_pipeline()
-        if ended.statusmessage != "COMMIT":
+        if not REMEMBERED.isdisjoint(changed):
+            self._unsent.append(Asked(NOTE_CHANGE))
+        self._unsent.append(Asked("COMMIT"))
+        if self._send()[-1].command_status != b"COMMIT":
             raise errors.TransactionRollback("the transaction was rolled back by an earlier error")
         self._give_back()
 
     def roll_back(self) -> None:
         """Undo what was written; a connection that is of no more use is given up."""
-        self._asked_first = None
-        if self._connection is None:
+        self._unsent.clear()
+        self._place_of_changes = None
+        connection = self._connection
+        if connection is None:
             return
         with suppress(Exception):
-            self._leave_pipeline()
-        with suppress(Exception):
-            self._connection.rollback()
-            if _cannot_write(self._connection):
-                self._connection.close()
+            if connection.pgconn.transaction_status != TransactionStatus.IDLE:
+                connection.exchange([Asked("ROLLBACK")])
+            if _cannot_write(connection):
+                connection.close()
         self._give_back()
 
     def close(self) -> None:
@@ -211,27 +186,32 @@ class PostgreSQLSession:
 
     def _begin(self, sql: str) -> None:
         self._connection = self._pool.getconn()
-        self._connection.longest_answer_seconds = LONGEST_ANSWER_SECONDS
+        self._connection.longest_answer_seconds = postgresql_connection.LONGEST_ANSWER_SECONDS
         self._is_transaction = True
-        self._pipeline = self._connection.pipeline()
-        self._pipeline.__enter__()
-        self._execute(sql)
-        for limit in self._limits:
-            self._execute(limit)
+        self._unsent = [Asked(sql), *self._limits]
 
-    def _execute(self, sql: str, parameters: Sequence[Any] = ()) -> "psycopg.Cursor[Row]":
+    def _ask_for_changes(self, asked: Asked) -> None:
+        self._place_of_changes = len(self._unsent)
+        self._unsent.append(asked)
+
+    def _hear_changes(self) -> None:
+        """Have the number of changes, which comes with the answer to what else was asked first."""
+        if self._place_of_changes is not None:
+            self._send()
+
+    def _send(self) -> list[PGresult]:
+        """Send what waits, and return the results."""
         if self._connection is None:
             raise RuntimeError("no transaction is open")
-        try:
-            return self._connection.execute(sql.encode(), parameters)
-        except psycopg.DataError:
-            # A text with U+0000, which is found out before anything is sent; no stored text holds it.
-            return self._connection.execute(sql.encode(), list(map(_sendable, parameters)))
-
-    def _leave_pipeline(self) -> None:
-        pipeline, self._pipeline = self._pipeline, None
-        if pipeline is not None:
-            pipeline.__exit__(None, None, None)
+        unsent, self._unsent = self._unsent, []
+        results = self._connection.exchange(unsent)
+        place, self._place_of_changes = self._place_of_changes, None
+        if place is not None:
+            rows = self._connection.rows_of(results[place])
+            # Where another attempt at the same work has left its number, there is no row.
+            self._is_noted = bool(rows)
+            self._changes = _number(rows)
+        return results
 
     def _give_back(self) -> None:
         connection, self._connection = self._connection, None
@@ -244,12 +224,7 @@ def _number(rows: list[Row]) -> int:
     return int(rows[0][0]) if rows else NOT_ASKED
 
 
-def _sendable(value: Any) -> Any:
-    """Return a value with what stands for U+0000, which no stored text holds."""
-    return value.replace("\0", UNSTORABLE) if isinstance(value, str) else value
-
-
-def _cannot_write(connection: "psycopg.Connection[Row]") -> bool:
+def _cannot_write(connection: PostgreSQLConnection) -> bool:
     """Say whether a connection is one for reading, and will stay that when the database can write again.
 
     PostgreSQL 14 and later tell both; a connection keeps the first as it was when it began, and leads to a

@@ -1,0 +1,182 @@
+"""A connection to PostgreSQL that sends several statements in one message, and never waits for ever."""
+
+import itertools
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, NamedTuple, TypeVar
+
+import psycopg
+from psycopg import errors
+from psycopg.abc import Buffer, PQGen
+from psycopg.adapt import PyFormat, Transformer
+from psycopg.pq import ExecStatus
+from psycopg.pq.abc import PGconn, PGresult
+from psycopg.types.numeric import Int8Dumper
+from psycopg.waiting import Ready, Wait
+
+from rollbook.storage.dialects import UNSTORABLE
+from rollbook.storage.statements import Row
+
+RV = TypeVar("RV")
+
+# A database that says nothing for so long is taken for away: on the whole, and where a read may scan.
+LONGEST_ANSWER_SECONDS, LONGEST_READ_SECONDS = 15.0, 65.0
+# A statement is prepared when it is sent for the third time, and as many are kept for a connection, of which
+# the pool makes a new one every hour.
+SELDOM = 2
+MOST_PREPARED = 200
+MOST_COUNTED = 1_000
+
+
+class Asked(NamedTuple):
+    """A statement, with its parameters in the order of their numbers."""
+
+    sql: str
+    parameters: Sequence[Any] = ()
+
+
+class _Sendable(NamedTuple):
+    """A statement as libpq takes it; texts with the same types of parameters are one prepared statement."""
+
+    sql: bytes
+    values: list[Buffer | None]
+    types: tuple[int, ...]
+    formats: Sequence[int]
+
+    @property
+    def key(self) -> "_Key":
+        return self.sql, self.types
+
+
+_Key = tuple[bytes, tuple[int, ...]]
+
+
+class PostgreSQLConnection(psycopg.Connection[Row]):
+    """A connection that is given up where the database says nothing for too long.
+
+    A timeout of a statement is the database's own, and no help where that hangs, or the network swallows
+    what is sent.
+
+    The driver's own pipeline sends, and looks for answers, after each statement, and lets other threads have
+    the interpreter each time; `exchange` does so once for them all. It `prepares` statements that are sent
+    often, unless what lies between gives each transaction another session of the database.
+    """
+
+    longest_answer_seconds: float | None = LONGEST_ANSWER_SECONDS
+    prepares = False
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        # Whole numbers are sent as one type whatever their size, for statements are prepared for types.
+        self.adapters.register_dumper(int, Int8Dumper)
+        self._adapted = Transformer(self)
+        self._names: dict[_Key, bytes] = {}
+        self._times_sent: Counter[_Key] = Counter()
+        self._numbers = itertools.count(1)
+
+    def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:
+        """Wait for an answer; raise OperationalError, and close, where none comes in time."""
+        try:
+            return super().wait(gen, interval, timeout or self.longest_answer_seconds)
+        except errors._WaitTimeout:
+            self.close()
+            raise psycopg.OperationalError("the database does not answer") from None
+
+    def exchange(self, statements: Sequence[Asked]) -> list[PGresult]:
+        """Send statements in one message, and return the result of each.
+
+        Outside of a transaction, they are one. Raises the error of the first that has one, and those after it
+        were not done; or that of the connection, which is closed then.
+        """
+        sendable = [self._sendable(each) for each in statements]
+        pgconn = self.pgconn
+        try:
+            pgconn.enter_pipeline_mode()
+            preparations = [self._send(pgconn, each) for each in sendable]
+            pgconn.pipeline_sync()
+            answers = self.wait(_answers(pgconn))
+            pgconn.exit_pipeline_mode()
+        except BaseException:
+            # Nobody knows what was sent of it.
+            self.close()
+            raise
+        results, following = [], iter(answers)
+        for each, is_preparation in zip(sendable, preparations, strict=True):
+            if is_preparation and next(following).status != ExecStatus.COMMAND_OK:
+                del self._names[each.key]
+            results.append(next(following))
+        for answer in answers:
+            if answer.status == ExecStatus.FATAL_ERROR:
+                raise errors.error_from_result(answer, self.info.encoding)
+        return results
+
+    def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
+        """Send one statement, and return its rows."""
+        return self.rows_of(self.exchange([Asked(sql, parameters)])[0])
+
+    def rows_of(self, result: PGresult) -> list[Row]:
+        """Return the rows of a result."""
+        self._adapted.set_pgresult(result)
+        return self._adapted.load_rows(0, result.ntuples, tuple)
+
+    def _sendable(self, asked: Asked) -> _Sendable:
+        formats = [PyFormat.AUTO] * len(asked.parameters)
+        try:
+            values = self._adapted.dump_sequence(asked.parameters, formats)
+        except psycopg.DataError:
+            # A text with U+0000; no stored text holds it.
+            values = self._adapted.dump_sequence(list(map(_without_nul, asked.parameters)), formats)
+        return _Sendable(
+            asked.sql.encode(), list(values), self._adapted.types or (), self._adapted.formats or ()
+        )
+
+    def _send(self, pgconn: PGconn, each: _Sendable) -> bool:
+        """Add a statement to the message; say whether its preparation is there, too."""
+        name, is_preparation = self._names.get(each.key), False
+        if name is None and self._is_sent_often(each.key):
+            name, is_preparation = f"rollbook_{next(self._numbers)}".encode(), True
+            self._names[each.key] = name
+            pgconn.send_prepare(name, each.sql, each.types)
+        if name is None:
+            pgconn.send_query_params(each.sql, each.values, each.types, each.formats)
+        else:
+            pgconn.send_query_prepared(name, each.values, each.formats)
+        return is_preparation
+
+    def _is_sent_often(self, key: _Key) -> bool:
+        if not self.prepares or len(self._names) >= MOST_PREPARED:
+            return False
+        if len(self._times_sent) >= MOST_COUNTED:
+            self._times_sent.clear()
+        self._times_sent[key] += 1
+        return self._times_sent[key] > SELDOM
+
+
+def _answers(pgconn: PGconn) -> PQGen[list[PGresult]]:
+    """Send what is left of a message, and return the results until its end."""
+    while pgconn.flush():
+        ready = yield Wait.RW
+        if ready & Ready.R:
+            # The server may wait for its answers to be taken before it reads on.
+            pgconn.consume_input()
+    results: list[PGresult] = []
+    is_between = False
+    while True:
+        while pgconn.is_busy():
+            yield Wait.R
+            pgconn.consume_input()
+        result = pgconn.get_result()
+        if result is None:
+            # It stands between the results of two statements, and for ever where the connection is lost.
+            if is_between:
+                raise psycopg.OperationalError(pgconn.get_error_message() or "the connection is lost")
+            is_between = True
+            continue
+        is_between = False
+        if result.status == ExecStatus.PIPELINE_SYNC:
+            return results
+        results.append(result)
+
+
+def _without_nul(value: Any) -> Any:
+    return value.replace("\0", UNSTORABLE) if isinstance(value, str) else value
