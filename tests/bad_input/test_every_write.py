@@ -12,6 +12,7 @@ from bad_input.test_json_bodies import DOUBTFUL, F3, F4, NOT_JSON, VALUES, error
 from contract.answers import key_for
 
 from rollbook.api.routes import Route, all_routes
+from rollbook.jsonapi.errors import label
 from rollbook.jsonapi.resource import Attribute, Kind
 from rollbook.register.catalogue import RESOURCES
 from support import Client, Reply, RunningServer, SiteWorld
@@ -181,9 +182,9 @@ def test_each_json_value_of_every_attribute_is_stored_or_refused_by_its_name(
                 refusals = {words} if words else RULES
                 fine = (
                     pointer == f"/data/attributes/{name}"
-                    and told.removeprefix(attribute.label + " ") in refusals
+                    and told.removeprefix(label(attribute.name) + " ") in refusals
                 )
-                fine = fine and told.startswith(attribute.label)
+                fine = fine and told.startswith(label(attribute.name))
             else:
                 fine = reply.status in (200, 201) and words is None
                 found = reply.json["data"]["attributes"].get(name) if fine else None

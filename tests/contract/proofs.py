@@ -516,12 +516,7 @@ def expected() -> dict[str, set[str]]:
             for each in routes
             if each.template.startswith((PREFIX, "/oauth"))
         },
-        "filters": {
-            f"{of.name} {each.name}"
-            for of in TYPES
-            for each in of.filters
-            if each.grade != "X" and not each.extension
-        },
+        "filters": {f"{of.name} {each.name}" for of in TYPES for each in of.filters if each.grade != "X"},
         "sorts": {of.name for of in TYPES if of.sorts},
         "includes": {of.name for of in TYPES if includes_of(of.name)},
         "attributes": {of.name for of in TYPES},

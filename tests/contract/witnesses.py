@@ -141,9 +141,8 @@ def every_claim() -> Iterator[tuple[str, Claim]]:
         yield from ((proof, call(name, works=proof == by[0])) for proof in by)
     for of in proofs.TYPES:
         for each in of.filters:
-            if not each.extension:
-                by = proofs.proofs_of_filter(of.name, each.name)
-                yield from ((proof, asking(of.name, f"filter[{each.name}]")) for proof in by)
+            by = proofs.proofs_of_filter(of.name, each.name)
+            yield from ((proof, asking(of.name, f"filter[{each.name}]")) for proof in by)
         sorts = [sign + name for name in of.sorts for sign in ("", "-")]
         yield from ((proof, asking(of.name, "sort", *sorts)) for proof in proofs.SORTS[of.name])
         for proof in proofs.INCLUDES.get(of.name, ()):

@@ -3,17 +3,18 @@
 import pytest
 from jsonapi.worlds import BOATS, SAILORS
 
+from rollbook.jsonapi.errors import label
 from rollbook.jsonapi.resource import Attribute, AttributeFamily
 
 pytestmark = pytest.mark.sqlite
 
 
 @pytest.mark.parametrize(
-    ("name", "label"),
+    ("name", "read"),
     [("name", "Name"), ("phone_number", "Phone number"), ("address_line_1", "Address line 1"), ("custom_7", "Custom 7")],
 )  # fmt: skip
-def test_a_label_is_the_name_as_people_read_it(name: str, label: str) -> None:
-    assert Attribute(name).label == label
+def test_a_label_is_the_name_as_people_read_it(name: str, read: str) -> None:
+    assert label(name) == read
 
 
 def test_a_family_has_its_members_in_the_order_of_their_numbers() -> None:

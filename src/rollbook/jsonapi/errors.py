@@ -127,13 +127,18 @@ def refuse(refusal: Refusal, name: str = "", retry_after: int | None = None, **w
     return Refused(Problem(refusal, name, tuple(words.items())), retry_after=retry_after)
 
 
+def label(name: str) -> str:
+    """Return the name of an attribute as people read it in an error: `Phone number`."""
+    return name.replace("_", " ").capitalize()
+
+
 def error_object(problem: Problem, api_url: str) -> dict[str, Any]:
     """Return the error object of a problem (JSON:API 1.1, "Error Objects").
 
     `api_url` is the public base URL with the prefix of the API, for links to an existing resource.
     """
     row = problem.refusal.value
-    words = {"name": problem.name, "label": problem.name.replace("_", " ").capitalize()}
+    words = {"name": problem.name, "label": label(problem.name)}
     words.update(problem.words)
     source = None
     if row.pointer is not None:

@@ -215,7 +215,6 @@ def family_pattern(family: AttributeFamily) -> str:
 _KIND_SCHEMAS: dict[Kind, dict[str, Any]] = {
     Kind.TEXT: {"type": "string"},
     Kind.BOOLEAN: {"type": "boolean"},
-    Kind.INTEGER: {"type": "integer"},
     Kind.TIMESTAMP: {"type": "string", "format": "date-time"},
 }
 

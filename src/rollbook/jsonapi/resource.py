@@ -14,7 +14,6 @@ class Kind(Enum):
 
     TEXT = "string"
     BOOLEAN = "boolean"
-    INTEGER = "integer"
     TIMESTAMP = "date-time"
 
 
@@ -35,11 +34,6 @@ class Attribute:
     description: str = ""
     example: JSON = None
     asks: Mapping[str, JSON] = field(default_factory=dict)
-
-    @property
-    def label(self) -> str:
-        """The name as people read it in an error: `Phone number`."""
-        return self.name.replace("_", " ").capitalize()
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +102,6 @@ class Filter:
     probe: Callable[[Sequence[Any]], Any] | None = None
     count: Callable[..., int | None] | None = None
     grade: str = ""
-    extension: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,11 +147,6 @@ class ResourceType:
     def on_update(self) -> dict[str, tuple[int, Attribute]]:
         """The attributes that an update accepts, by name, each with its place in the emission order."""
         return {each.name: (place, each) for place, each in enumerate(self.flat_attributes) if each.on_update}
-
-    @cached_property
-    def relationships_by_name(self) -> dict[str, Relationship]:
-        """The relationships by name."""
-        return {each.name: each for each in self.relationships}
 
     @cached_property
     def filters_by_name(self) -> dict[str, Filter]:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import bindparam, case, delete, func, insert, select, update
 
-from rollbook.jsonapi.errors import Problem, Refusal
+from rollbook.jsonapi.errors import Problem, Refusal, label
 from rollbook.jsonapi.resource import Attribute, Filter, Kind, Record, Relationship, ResourceType
 from rollbook.register import days
 from rollbook.register.audit import ids_asked
@@ -207,7 +207,7 @@ def read_circumstances(meta: Mapping[str, Any]) -> tuple[Circumstances, list[Pro
         if value is None:
             continue
         if not _is_usable(name, value):
-            words = (("label", name.replace("_", " ").capitalize()),)
+            words = (("label", label(name)),)
             problems.append(Problem(Refusal.META_INVALID, f"consent/{name}", words))
             continue
         values = values._replace(**{name: value})

@@ -16,7 +16,7 @@ from sqlalchemy.schema import CreateIndex, DropIndex
 
 from rollbook.storage import search_index
 from rollbook.storage.database import Database
-from rollbook.storage.engines import Carrier
+from rollbook.storage.engines import Carrier, explaining
 from rollbook.storage.faults import StorageError, UnfinishedCopy
 from rollbook.storage.migrate import bring_up_to_date
 from rollbook.storage.statements import Row, Statement
@@ -75,21 +75,10 @@ def under_way(source: Database, target: Database) -> Iterator["Copy"]:
         )
     with contextlib.closing(target.engine.open_carrier(writing=True)) as writing:
         with contextlib.closing(source.engine.open_carrier(writing=False)) as reading:
-            with _explaining(source), _explaining(target):
+            with explaining(source.engine), explaining(target.engine):
                 _mark(source, target, writing)
                 reading.begin_reading()
                 yield Copy(source, target, reading, writing)
-
-
-@contextlib.contextmanager
-def _explaining(database: Database) -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:
-        explained = database.engine.explained(error)
-        if explained is error:
-            raise
-        raise explained from error
 
 
 def _mark(source: Database, target: Database, writing: Carrier) -> None:

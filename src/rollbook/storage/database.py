@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
-from rollbook.storage.engines import Engine, NearSession, Session
+from rollbook.storage.engines import Engine, NearSession, Session, explaining, raise_explained
 from rollbook.storage.faults import SchemaMismatch, Unavailable, UnfinishedCopy
 from rollbook.storage.near_writer import NearWriter
 from rollbook.storage.reading_together import answer_together, changes_seen
@@ -46,7 +46,7 @@ class Database:
 
     def revision(self) -> str | None:
         """Return the revision of the schema, or None for an empty database; raise where it is newer."""
-        with self._explaining():
+        with explaining(self.engine):
             found = self.engine.revision(self._session())
         if found == UNFINISHED:
             raise UnfinishedCopy(
@@ -64,36 +64,26 @@ class Database:
     def transaction(self) -> Iterator[Transaction]:
         """Open a transaction that is committed at the end of the block, or rolled back by an exception."""
         writer = self._opened()
-        with self._explaining(), writer.transaction() as transaction:
+        with explaining(self.engine), writer.transaction() as transaction:
             yield transaction
 
     def do(self, work: Callable[[Transaction], Out]) -> Out:
         """Do work in a transaction, committed before this returns; again where the database undid it for
         reasons that may pass.
         """
-        with self._explaining():
+        with explaining(self.engine):
             return self._opened().do(work)
 
     @contextlib.contextmanager
     def snapshot(self) -> Iterator[Snapshot]:
         """Open a consistent state of the register for reading."""
         session = self._session()
-        with self._explaining():
+        with explaining(self.engine):
             session.begin_reading()
             try:
                 yield Snapshot(session, self.engine.dialect)
             finally:
                 session.roll_back()
-
-    @contextlib.contextmanager
-    def _explaining(self) -> Iterator[None]:
-        try:
-            yield
-        except Exception as error:
-            explained = self.engine.explained(error)
-            if explained is error:
-                raise
-            raise explained from error
 
     def _opened(self) -> Writer:
         if self._writer is None:
@@ -106,7 +96,7 @@ class Database:
 
     def faults(self) -> list[str]:
         """Return what the engine's own checks find wrong; empty when all is well."""
-        with self._explaining():
+        with explaining(self.engine):
             return self.engine.faults(self._session())
 
     def close(self) -> None:
@@ -121,7 +111,7 @@ class Database:
 
     def scrub_now(self) -> None:
         """Have nothing left of what was deleted, as far as the database can do that."""
-        with self._explaining():
+        with explaining(self.engine):
             self.engine.scrub(self._session())
 
     # For an event loop: the servers.
@@ -359,10 +349,8 @@ class Database:
             finally:
                 session.commit()
         except Exception as error:
-            explained = self.engine.explained(error)
-            if explained is error:
-                raise
-            raise explained from error
+            # By itself: this is the way of every read of a near database.
+            raise_explained(self.engine, error)
 
     async def ready(self) -> None:
         """Raise StorageError unless the database answers soon, and its schema is the program's."""

@@ -1,7 +1,8 @@
 """What the databases share: an engine opens sessions, and knows what its errors mean."""
 
-from collections.abc import Generator, Iterable, Sequence
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NoReturn, Protocol, runtime_checkable
 
 from sqlalchemy import Dialect
 
@@ -189,3 +190,20 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Let go of what the engine holds, after its sessions were closed."""
+
+
+@contextmanager
+def explaining(engine: Engine) -> Iterator[None]:
+    """Raise what an error of the driver means in the place of it."""
+    try:
+        yield
+    except Exception as error:
+        raise_explained(engine, error)
+
+
+def raise_explained(engine: Engine, error: Exception) -> NoReturn:
+    """Raise what an error of the driver means."""
+    explained = engine.explained(error)
+    if explained is error:
+        raise error
+    raise explained from error

@@ -45,6 +45,7 @@ class _Sendable(NamedTuple):
 
     @property
     def key(self) -> "_Key":
+        """What it is prepared by."""
         return self.sql, self.types
 
 
