@@ -100,8 +100,8 @@ def _look(
         session.roll_back()
         if not engine.may_pass(error, 0) or next(pauses, None) is not None:
             return questions
-        explained = engine.explained(error)
-        outcomes[:] = [explained] * len(jobs)
+        # One for each, for what is raised keeps its frames.
+        outcomes[:] = [engine.explained(error) for _ in jobs]
         return []
     return left
 

@@ -153,7 +153,7 @@ class Writer:
             self._roll_back()
             explained = self._engine.explained(error)
             if isinstance(explained, Unavailable):
-                return [explained] * len(begun.jobs)
+                return self._explained_to(begun.jobs, error)
             return self._write(begun.jobs)
         self.last_commit_seconds = time.perf_counter() - before
         self._committed(begun.transaction)
@@ -176,7 +176,7 @@ class Writer:
         except Exception as error:
             explained = self._engine.explained(error)
             if len(jobs) == 1 or isinstance(explained, Unavailable):
-                return [explained] * len(jobs)
+                return self._explained_to(jobs, error)
         # Which one it was is not known, and the others must not suffer for it.
         return [outcome for job in jobs for outcome in self._write([job])]
 
@@ -185,6 +185,10 @@ class Writer:
         others = [job for job in jobs if job.as_of in (None, changes)]
         outcomes = iter(self._write(others))
         return [next(outcomes) if job.as_of in (None, changes) else Outdated() for job in jobs]
+
+    def _explained_to(self, jobs: list[Job], error: Exception) -> Sequence[Outcome]:
+        # One for each, for what is raised keeps its frames.
+        return [self._engine.explained(error) for _ in jobs]
 
     def _scrubbed(self) -> Outcome:
         try:
