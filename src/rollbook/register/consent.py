@@ -12,6 +12,7 @@ from rollbook.register import days
 from rollbook.register.audit import ids_asked
 from rollbook.register.callers import Caller
 from rollbook.register.days import CONSENT_MOMENTS, EVENTS
+from rollbook.register.moments import just_after
 from rollbook.register.resource import SITE_FILTER, Resource, each_by
 from rollbook.storage.statements import InsertRows, Row, Statement
 from rollbook.storage.tables import CONTACT_MOMENTS, contacts
@@ -126,6 +127,12 @@ events_of_contact = Statement(
     .where(table.c.site_id == bindparam("site_id"), table.c.contact_id == bindparam("contact_id"))
     .order_by(table.c.occurred_at, table.c.id)
 )
+last_event = Statement(
+    select(table.c.event, table.c.occurred_at)
+    .where(table.c.site_id == bindparam("site_id"), table.c.contact_id == bindparam("contact_id"))
+    .order_by(table.c.occurred_at.desc(), table.c.id.desc())
+    .limit(1)
+)
 # The ids of a contact's events, by their index: a plain condition might read all of the site's ledger.
 ids_of_contact = (
     select(table.c.id)
@@ -148,7 +155,7 @@ set_moments = Statement(
 
 
 def record(transaction: Transaction, events: Sequence[Event], moment: str) -> None:
-    """Add events to the ledgers of their contacts; who makes no new contact with them calls `follow`, too."""
+    """Write events into the ledgers of their contacts, which are new."""
     ids = transaction.new_ids("consent_events", len(events))
     transaction.insert(
         add_event,
@@ -161,6 +168,22 @@ def record(transaction: Transaction, events: Sequence[Event], moment: str) -> No
             for event_id, each in zip(ids, events, strict=True)
         ],
     )
+
+
+def add(transaction: Transaction, event: Event, moment: str) -> None:
+    """Write an event behind all others of its contact's ledger; `follow` comes after it."""
+    last = transaction.row(last_event, {"site_id": event.site_id, "contact_id": event.contact_id})
+    # A clock steps back, or is behind that of the server which wrote the last event; and of two events of one
+    # millisecond, ids that were leased in blocks do not say which came first.
+    record(transaction, [event], moment if last is None else max(moment, just_after(last[1])))
+
+
+def last_word(snapshot: Snapshot, site_id: int, contact_id: int) -> Subscription:
+    """Return what the last event in the ledger of a contact says."""
+    last = snapshot.row(last_event, {"site_id": site_id, "contact_id": contact_id})
+    if last is None:
+        return Subscription.NEVER
+    return Subscription.SUBSCRIBED if last[0] == SUBSCRIBED else Subscription.UNSUBSCRIBED
 
 
 def forget(transaction: Transaction, site_id: int, contact_id: int) -> None:

@@ -389,11 +389,8 @@ def _follow_subscription(
         return
     found = change.found
     subscribed = after == Subscription.SUBSCRIBED
-    consent.record(
-        transaction,
-        [consent.Event(found.site_id, found.id, subscribed, found.caller, change.circumstances)],
-        moment,
-    )
+    event = consent.Event(found.site_id, found.id, subscribed, found.caller, change.circumstances)
+    consent.add(transaction, event, moment)
     recount(transaction, found.site_id, found.id, Subscription(before), Subscription(after))
 
 

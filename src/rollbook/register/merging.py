@@ -8,13 +8,13 @@ from sqlalchemy import bindparam, insert, select, update
 from rollbook.jsonapi.errors import Refusal, Refused, refuse
 from rollbook.jsonapi.resource import Record
 from rollbook.register import audit, consent, contacts, notes, tags
-from rollbook.register.consent import SUBSCRIBED, Subscription
+from rollbook.register.consent import Subscription
 from rollbook.register.contact_type import custom_document
 from rollbook.register.moments import now
 from rollbook.register.resource import Found
 from rollbook.storage.statements import InsertRows, Statement
-from rollbook.storage.tables import consent_events, contact_notes, contact_tombstones
-from rollbook.storage.transactions import Snapshot, Transaction
+from rollbook.storage.tables import contact_notes, contact_tombstones
+from rollbook.storage.transactions import Transaction
 
 PERMISSIONS = (contacts.EDIT, notes.EDIT)
 # What the survivor always keeps; of everything else it takes what it lacks.
@@ -34,15 +34,6 @@ move_notes = Statement(
         contact_notes.c.site_id == bindparam("of_site"), contact_notes.c.contact_id == bindparam("other_id")
     )
     .values(contact_id=bindparam("survivor_id"))
-)
-last_consent_event = Statement(
-    select(consent_events.c.event)
-    .where(
-        consent_events.c.site_id == bindparam("site_id"),
-        consent_events.c.contact_id == bindparam("contact_id"),
-    )
-    .order_by(consent_events.c.occurred_at.desc(), consent_events.c.id.desc())
-    .limit(1)
 )
 add_tombstone = InsertRows(
     insert(contact_tombstones), ["site_id", "id", "survivor_id", "scrubbed", "created_at"]
@@ -85,7 +76,7 @@ def _merge(transaction: Transaction, merge: Merge) -> Record | Refused:
     transaction.run(move_notes, {"of_site": site_id, "other_id": other_id, "survivor_id": found.id})
     consent.move(transaction, site_id, other_id, found.id)
     contacts.delete_with_all(transaction, site_id, other_id, Subscription(other["subscription"]))
-    after = _united(before, other) | {"subscription": int(_last_word(transaction, site_id, found.id))}
+    after = _united(before, other) | {"subscription": int(consent.last_word(transaction, site_id, found.id))}
     contacts.store(transaction, site_id, found.id, before, after, moment)
     states = Subscription(before["subscription"]), Subscription(after["subscription"])
     contacts.recount(transaction, site_id, found.id, *states)
@@ -108,10 +99,3 @@ def _united(before: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
 def _fuller(value: Any, other: Any) -> Any:
     """Return what a contact has, or what the other has where it lacks that; an empty text is lost to none."""
     return value or other or (other if value is None else value)
-
-
-def _last_word(snapshot: Snapshot, site_id: int, contact_id: int) -> Subscription:
-    row = snapshot.row(last_consent_event, {"site_id": site_id, "contact_id": contact_id})
-    if row is None:
-        return Subscription.NEVER
-    return Subscription.SUBSCRIBED if row[0] == SUBSCRIBED else Subscription.UNSUBSCRIBED
