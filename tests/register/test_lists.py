@@ -225,25 +225,6 @@ def test_a_hurried_search_leaves_a_site_with_long_texts_to_the_readers(
         hurried(database, "filter[search]=okafor")
 
 
-@pytest.mark.parametrize(
-    ("query", "may_be"),
-    [
-        ("filter[search]=okafor", True),
-        ("filter[name_contains]=okafor", True),
-        (f"filter[search]={'+'.join(f'abc{at}' for at in range(40))}", False),
-        ("filter[search]=okafor&page[size]=251", False),
-        ("filter[search]=okafor&filter[subscribed]=true", False),
-        ("filter[subscribed]=true", False),
-    ],
-)
-def test_a_search_may_be_short_that_asks_one_site_for_one_short_text(query: str, may_be: bool) -> None:
-    read = read_query(RESOURCES["contacts"].type, query.encode())
-    asked = resource.PageAsked(RESOURCES["contacts"], read, frozenset({1}), RESOURCES)
-    assert resource.may_be_short(asked) is may_be
-    of_two = resource.PageAsked(RESOURCES["contacts"], read, frozenset({1, 2}), RESOURCES)
-    assert not resource.may_be_short(of_two)
-
-
 @pytest.mark.parametrize("part", ["PERSON1", "@ex.", "1", "n1@", "person12@ex.test", "nobody", "%", "_"])
 def test_a_part_of_an_email_finds_exactly_those_that_contain_it(people: Database, part: str) -> None:
     expected = sorted(name for at, name in enumerate(NAMES) if part.lower() in f"person{at}@ex.test")

@@ -21,14 +21,13 @@ from rollbook.jsonapi.writing import (
     single_document,
 )
 from rollbook.observations import ParametersIgnored
+from rollbook.register.looks import is_short, may_be_short
 from rollbook.register.resource import (
     OneAsked,
     PageAsked,
     Resource,
     changed_item,
     each_one,
-    is_short,
-    may_be_short,
     missing,
     new_item,
     page,
@@ -120,7 +119,9 @@ async def answer_page(call: Call, resource: Resource, query: Query, path: str = 
     if is_short(asked):
         collection = await database.glance(page, asked, several=True, as_of=call.as_of)
     elif may_be_short(asked):
-        collection = await database.glance_or_read(page, asked, several=bool(query.include), as_of=call.as_of)
+        # A list is a page and a count.
+        several = bool(query.include) or not asked.filters_and_sites[0]
+        collection = await database.glance_or_read(page, asked, several=several, as_of=call.as_of)
     else:
         collection = await database.read(page, asked, as_of=call.as_of)
     document = collection_document(

@@ -96,6 +96,19 @@ def has_walk(resource: "Resource", shape: Shape, name: str, lengths: tuple[int, 
     return lengths == (1,) or (bool(walk.needs_all) and len(lengths) == 1)
 
 
+def has_few(snapshot: Snapshot, resource: "Resource", sites: tuple[int, ...], most: int) -> bool:
+    """Say whether sites have no more than so many resources, those included that no list shows."""
+    if resource.total is not None:
+        return resource.total(snapshot, sites) <= most
+    values = {**site_values(sites), "most": most}
+    return not snapshot.rows(_one_beyond(resource, site_places(sites)), values)
+
+
+@lru_cache(maxsize=MOST_SHAPES)
+def _one_beyond(resource: "Resource", sites: int) -> Statement:
+    return Statement(select(resource.id).where(of_sites(resource, sites)).limit(1).offset(bindparam("most")))
+
+
 @lru_cache(maxsize=MOST_SHAPES)
 def page_statement(resource: "Resource", shape: Shape, backwards: bool = False) -> Statement:
     """Return the statement for a page by number; the plan that finds all answers how many in each row, and

@@ -21,12 +21,8 @@ from rollbook.register.plans import Plan, Shape
 from rollbook.storage import dialects, search_index
 from rollbook.storage.search_questions import Question, TokensAsked, narrowed
 from rollbook.storage.statements import Row, Statement
-from rollbook.storage.transactions import Snapshot, Transaction
+from rollbook.storage.transactions import Snapshot, TakesLong, Transaction
 
-# So many rows an index passes in about the time that a change of threads takes.
-SHORT_ROWS = 250
-# Each contact that a search leads to is looked at for each of its words.
-LONGEST_SHORT_SEARCH = 64
 # So many are sorted in about the time that a page takes.
 FEW_TO_SORT = 1_000
 # Beyond this place, a page is found from the end of the collection where that is nearer.
@@ -226,12 +222,15 @@ def plain_record(resource: ResourceType) -> Callable[[Row], Record]:
 def page(snapshot: Snapshot, asked: PageAsked) -> Collection:
     """Return a page of a collection, the exact number of what matches, and what the page includes.
 
-    Raises Refused for a cursor that does not belong to the collection and its sort.
+    Raises Refused for a cursor that does not belong to the collection and its sort, and TakesLong where the
+    snapshot is for a glance and more may have to be looked at.
     """
     resource, query = asked.resource, asked.query
     filters, sites = asked.filters_and_sites
     if not sites:
         return Collection((), 0)
+    if snapshot.is_hurried and not filters and not plans.has_few(snapshot, resource, sites, FEW_TO_SORT):
+        raise TakesLong
     shape, values, known = _question(snapshot, asked, sites, filters)
     if known is not None and (known.total == 0 or known.ids == []):
         return Collection((), 0)
@@ -255,24 +254,6 @@ def page(snapshot: Snapshot, asked: PageAsked) -> Collection:
             total = snapshot.rows(plans.count_statement(resource, shape), values)[0][0]
     records = resource.records(snapshot, rows)
     return Collection(records, total, _included(snapshot, asked, query.include, records))
-
-
-def is_short(asked: PageAsked) -> bool:
-    """Say whether an index leads straight to a page: of one site, unfiltered, near the beginning."""
-    others = [name for name, _ in asked.query.filters if name != SITE_FILTER.name]
-    if others or asked.query.page.offset + asked.query.page.size > SHORT_ROWS:
-        return False
-    return len(asked.filters_and_sites[1]) <= 1
-
-
-def may_be_short(asked: PageAsked) -> bool:
-    """Say whether the search index may lead to few: of one site, by one text that is no long one."""
-    asked_texts = sum(len(text) for _, texts in asked.query.filters for text in texts)
-    if asked.query.page.size > SHORT_ROWS or asked_texts > LONGEST_SHORT_SEARCH:
-        return False
-    filters, sites = asked.filters_and_sites
-    values = [value for _, alternatives in filters for each in alternatives for value in each]
-    return len(sites) == len(filters) == 1 and sum(isinstance(value, TokensAsked) for value in values) == 1
 
 
 def each_one(snapshot: Snapshot, items: list[OneAsked]) -> list[Collection | None]:
