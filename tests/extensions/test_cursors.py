@@ -1,5 +1,7 @@
 """Proves that cursors walk a whole collection, in both directions, whatever happens meanwhile."""
 
+import base64
+import json
 import threading
 from typing import Any
 
@@ -73,6 +75,31 @@ def test_links_are_absent_at_the_ends(site: SiteWorld) -> None:
 @pytest.mark.parametrize("parameter", ["page[after]", "page[before]"])
 def test_a_broken_cursor_is_refused_by_name(site: SiteWorld, parameter: str, cursor: str) -> None:
     refused = site.client.get(f"/v1/contacts?{parameter}={cursor}")
+    assert refused.status == 400
+    assert refused.json["errors"][0]["source"] == {"parameter": parameter}
+
+
+@pytest.mark.parametrize(
+    ("path", "place"),
+    [
+        ("custom_fields?sort=required", ["required", "x", 7]),
+        ("custom_fields?sort=-handle", ["-handle", True, 7]),
+        ("custom_fields?sort=handle,title", ["handle,title", 1, 2, 7]),
+        ("custom_fields?sort=handle", ["handle", 1 << 53, 7]),
+        ("contacts?sort=name", ["name", 5, 7]),
+        ("contacts?sort=name", ["name", None, 7]),
+        ("contacts?sort=name", ["name", ["x"], 7]),
+        ("contacts?sort=name", ["name", "a\0b", 7]),
+        ("contacts?sort=name", ["name", "x", "7"]),
+        ("contacts?sort=name", ["name", "x", -7]),
+    ],
+)
+@pytest.mark.parametrize("parameter", ["page[after]", "page[before]"])
+def test_a_cursor_of_a_value_that_its_sort_cannot_have_is_refused(
+    site: SiteWorld, parameter: str, path: str, place: list[Any]
+) -> None:
+    cursor = base64.urlsafe_b64encode(json.dumps(place).encode()).decode().rstrip("=")
+    refused = site.client.get(f"/v1/{path}&{parameter}={cursor}")
     assert refused.status == 400
     assert refused.json["errors"][0]["source"] == {"parameter": parameter}
 

@@ -16,18 +16,19 @@ def write(sort: str, place: Place) -> str:
     return base64.urlsafe_b64encode(orjson.dumps([sort, *place])).decode("ascii").rstrip("=")
 
 
-def read(cursor: str, sort: str, keys: int) -> Place | None:
-    """Return the place of a cursor of this sort by so many keys, or None where it is none."""
+def read(cursor: str, sort: str, kinds: Sequence[type]) -> Place | None:
+    """Return the place of a cursor of this sort by values of these kinds, or None where it is none."""
     try:
         padded = cursor + "=" * (-len(cursor) % 4)
         found = orjson.loads(base64.b64decode(padded.encode("ascii"), b"-_", validate=True))
     except (binascii.Error, orjson.JSONDecodeError, UnicodeEncodeError):
         return None
-    if not isinstance(found, list) or len(found) != keys + 2 or found[0] != sort:
+    if not isinstance(found, list) or len(found) != len(kinds) + 2 or found[0] != sort:
         return None
-    *values, last = found[1:]
-    if not isinstance(last, int) or isinstance(last, bool) or not 0 <= last < ID_LIMIT:
+    place = tuple(found[1:])
+    # To Python a boolean is a whole number, too.
+    if any(type(value) is not kind for value, kind in zip(place, (*kinds, int), strict=True)):
         return None
-    usable = all(isinstance(value, str | int) and not isinstance(value, bool) for value in values)
-    in_range = all(abs(value) < ID_LIMIT for value in values if isinstance(value, int))
-    return (*values, last) if usable and in_range else None
+    # No stored text holds U+0000.
+    usable = all("\0" not in value if isinstance(value, str) else abs(value) < ID_LIMIT for value in place)
+    return place if usable and place[-1] >= 0 else None

@@ -461,7 +461,8 @@ def _page_by_cursor(
     parameter, text = query.page.cursor or (AFTER, "")
     forward = parameter == AFTER
     sort = ",".join(("-" if descending else "") + name for name, descending in query.sort)
-    place: cursors.Place | None = cursors.read(text, sort, len(query.sort)) if text else ()
+    kinds = [resource.sort_columns[name].type.python_type for name, _ in query.sort]
+    place: cursors.Place | None = cursors.read(text, sort, kinds) if text else ()
     if place is None:
         raise refuse(Refusal.CURSOR_UNKNOWN, parameter)
     bound = {f"place_{at}": value for at, value in enumerate(place)}
