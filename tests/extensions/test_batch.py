@@ -324,6 +324,29 @@ def test_who_may_not_read_contacts_learns_nothing_of_those_that_are_there(
         assert b"existing_id" not in reply.body
 
 
+def test_who_may_not_read_contacts_is_answered_what_was_sent_for_those_that_are_there_and_all_of_the_others(
+    server: RunningServer, site: SiteWorld
+) -> None:
+    there = new_contact(site, name="Hidden Name", phone_number="555 0102")
+    writer = key_for(server, site, permissions=("edit:contacts",))
+    items = [
+        resource(site, email="ines@example.test", address_city="Porto"),
+        resource(site, email="new@example.test", name="New"),
+        resource(site, email="ines@example.test", address_zip="4050"),
+        resource(site, email="new@example.test", address_city="Faro"),
+    ]
+    answer = batch(site, items, "update", client=writer)
+    known, new = answer["data"]
+    assert known["id"] == there["id"]
+    assert known["attributes"] == {
+        "email": "ines@example.test",
+        "address_city": "Porto",
+        "address_zip": "4050",
+    }
+    assert known["relationships"] == {"site": there["relationships"]["site"]}
+    assert new == shown(site.client, f"/v1/contacts/{new['id']}")
+
+
 def test_who_may_not_edit_contacts_makes_none(server: RunningServer, site: SiteWorld) -> None:
     reader = key_for(server, site, permissions=("view:contacts",))
     answer = batch(site, [resource(site, email=f"{at}@example.test") for at in range(2)], client=reader)

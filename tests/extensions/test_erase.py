@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from contract.answers import key_for
 
 from databases import content, url_of
 from rollbook.storage.sqlite import connect_with_driver
@@ -142,6 +143,21 @@ def test_no_kept_answer_and_no_idempotency_key_tells_of_an_erased_person(
         assert (again.status, again.headers["idempotency-replayed"]) == (404, "true")
     running.stop()
     assert holders_of(database, [mark, "jqxz"]) == {}
+
+
+def test_a_kept_answer_without_an_email_is_no_hindrance_to_an_erasure(
+    server: RunningServer, site: SiteWorld
+) -> None:
+    person = site.create(email="ines@example.test").json["data"]["id"]
+    other = site.document(email="other@example.test", external_user_id="crm-1")
+    other["meta"] = {"match": "external_user_id"}
+    assert site.client.post("/v1/contacts/upsert", other).status == 201
+    writer = key_for(server, site, permissions=("edit:contacts",))
+    named = site.document(external_user_id="crm-1", name="ines@example.test") | {"meta": other["meta"]}
+    answer = kept(writer, "named", "POST", "/v1/contacts/upsert", named)
+    assert "email" not in answer["data"]["attributes"]
+    assert site.client.post(f"/v1/contacts/{person}/erase").status == 200
+    assert kept(writer, "named", "POST", "/v1/contacts/upsert", named) == answer
 
 
 def grams_of(database: Path) -> set[str]:

@@ -294,6 +294,46 @@ def test_who_may_not_edit_contacts_may_not_upsert(server: RunningServer, site: S
     assert listed(site.client, "/v1/contacts") == [before]
 
 
+def test_who_may_not_view_contacts_is_answered_only_what_was_sent_for_one_that_was_there(
+    server: RunningServer, site: SiteWorld
+) -> None:
+    one, two = new_tag(site, "One")["id"], new_tag(site, "Two")["id"]
+    there = made(
+        upsert(site, [one], email="ines@example.test", name="Hidden", phone_number="1", custom_1="1")
+    )
+    writer = key_for(server, site, permissions=("edit:contacts",))
+    silent = upsert(site, client=writer, email=" INES@example.test", subscribed=None)
+    assert "etag" not in silent.headers
+    contact = changed(silent)
+    assert contact["id"] == there["id"]
+    assert contact["attributes"] == {"email": "ines@example.test"}
+    assert contact["relationships"] == {"site": there["relationships"]["site"]}
+    told = changed(
+        upsert(site, [two], client=writer, email="ines@example.test", address_city="Porto", name="")
+    )
+    assert told["attributes"] == {"name": "ines", "email": "ines@example.test", "address_city": "Porto"}
+    assert set(told["relationships"]) == {"site", "tags"}
+    assert tag_ids(told) == [two]
+
+
+def test_by_external_user_id_who_may_not_view_contacts_is_not_answered_the_email(
+    server: RunningServer, site: SiteWorld
+) -> None:
+    made(upsert(site, meta=BY_EXTERNAL, email="ines@example.test", external_user_id="crm-1"))
+    writer = key_for(server, site, permissions=("edit:contacts",))
+    given: Json = {"external_user_id": "crm-1", "name": "Ines"}
+    told = changed(upsert(site, client=writer, meta=BY_EXTERNAL, **given))
+    assert told["attributes"] == given
+
+
+def test_who_may_not_view_contacts_is_answered_all_of_one_that_the_call_made(
+    server: RunningServer, site: SiteWorld
+) -> None:
+    writer = key_for(server, site, permissions=("edit:contacts",))
+    contact = made(upsert(site, client=writer, email="ines@example.test"))
+    assert contact == shown(site.client, f"/v1/contacts/{contact['id']}")
+
+
 def test_of_twenty_simultaneous_upserts_one_creates_and_the_others_change(
     server: RunningServer, site: SiteWorld
 ) -> None:

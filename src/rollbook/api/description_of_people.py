@@ -83,6 +83,27 @@ _RESULT = {
         "errors": {"type": "array", "minItems": 1, "items": describe.reference("error")},
     },
 }
+_WITHOUT_VIEW = "Without `view:contacts`, of a contact that was there only what was sent, as it is now, and"
+_SENT = {
+    "type": "object",
+    "description": "Of a contact that was there what was sent, for a key that may not view contacts.",
+    "required": ["id", "type", "attributes", "relationships"],
+    "properties": {
+        "id": describe.IDENTIFIER_ID,
+        "type": {"const": CONTACT.name},
+        "attributes": describe.reference(f"{CONTACT.name}_attributes"),
+        "relationships": {
+            "type": "object",
+            "required": ["site"],
+            "properties": {
+                name: describe.reference(
+                    f"{CONTACT.name}_resource/properties/relationships/properties/{name}"
+                )
+                for name in ("site", "tags")
+            },
+        },
+    },
+}
 _COUNTS = ("created", "updated", "skipped", "refused")
 _RESULTS = {
     "type": "object",
@@ -103,6 +124,8 @@ def people_schemas(written: Sequence[str]) -> dict[str, Any]:
         describe.reference("contacts_resource"),
         describe.reference("contacts_create/properties/data"),
     )
+    met = {"anyOf": [contact, describe.reference("contacts_sent")]}
+    links = _document(self=describe.LINK, current=describe.LINK)
     resources = [describe.reference(f"{name}_resource") for name in written]
     many = {"type": "array", "minItems": 1, "maxItems": 1_000, "items": one}
     done = {"type": "object", "properties": {"data": {"anyOf": [*resources, _IDENTIFIERS]}}}
@@ -113,12 +136,14 @@ def people_schemas(written: Sequence[str]) -> dict[str, Any]:
         "tags_linkage": describe.linkage_schema("contact_tags"),
         "contacts_identifier": _document(data=describe.identifier_schema(CONTACT.name)),
         "contacts_upsert": _document(data=one) | {"properties": {"data": one, "meta": _UPSERT_META}},
+        "contacts_sent": _SENT,
+        "contacts_upserted": _document(data=met, links=links),
         "contacts_batch": _document(data=many) | {"properties": {"data": many, "meta": _BATCH_META}},
-        "contacts_batch_results": _document(data={"type": "array", "items": contact}, meta=_RESULTS),
+        "contacts_batch_results": _document(data={"type": "array", "items": met}, meta=_RESULTS),
         "contacts_export": _document(
             data=contact,
             included=included,
-            links=_document(self=describe.LINK, current=describe.LINK),
+            links=links,
             meta=_document(
                 exported_at={"type": "string", "format": "date-time"},
                 merged_ids={"type": "array", "items": {"type": "string"}},
@@ -130,13 +155,13 @@ def people_schemas(written: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _contact(description: str, api_url: str) -> dict[str, Any]:
+def _contact(description: str, api_url: str, schema: str = f"{CONTACT.name}_document") -> dict[str, Any]:
     url = f"{api_url}/{CONTACT.name}/{CONTACT.example_id}"
     example = {
         "data": describe.resource_example(CONTACT, RELATED_IDS),
         "links": {"self": url, "current": url},
     }
-    content = describe.content(f"{CONTACT.name}_document", example)
+    content = describe.content(schema, example)
     return {"description": description, "headers": dict(describe.ETAG), "content": content}
 
 
@@ -182,8 +207,11 @@ def _tags(verb: str, summary: str) -> Callable[[str], Operation]:
 def _upsert(api_url: str) -> Operation:
     responses = {
         "201": _contact("There was none, and it was created.", api_url),
-        "200": _contact("It was there, and is changed as asked.", api_url),
+        "200": _contact(
+            f"It was there, and is changed as asked. {_WITHOUT_VIEW} no `ETag`.", api_url, "contacts_upserted"
+        ),
     }
+    responses["200"]["headers"]["ETag"] = describe.ETAG["ETag"] | {"required": False}
     responses["201"]["headers"] |= describe.LOCATION
     problems = [
         Problem(Refusal.BODY_NOT_OBJECT),
@@ -220,7 +248,12 @@ def _batch(api_url: str) -> Operation:
     return _operation(
         "Create up to 1,000 contacts, each by itself",
         "batch_contacts",
-        {"200": {"description": "A result for each.", "content": answer}},
+        {
+            "200": {
+                "description": f"A result for each. {_WITHOUT_VIEW} nothing of who was skipped.",
+                "content": answer,
+            }
+        },
         problems,
         api_url,
         body=("contacts_batch", body),

@@ -20,7 +20,8 @@ from rollbook.api.http import Answer, json_answer
 from rollbook.api.retries import write
 from rollbook.jsonapi.errors import Refusal, Refused, error_object, refuse
 from rollbook.jsonapi.reading import meta_of, read_identifier, read_linkage, read_object
-from rollbook.jsonapi.writing import linkage_document, resource_object, single_document
+from rollbook.jsonapi.resource import Record
+from rollbook.jsonapi.writing import linkage_document, partial_object, resource_object, single_document
 from rollbook.register import consent, contacts, erasure, merging, tagging, tags, upserts
 from rollbook.register.moments import now
 from rollbook.register.resource import Found, find
@@ -146,6 +147,9 @@ async def upsert(call: Call) -> Answer:
     )
 
     def done(outcome: Outcome) -> Answer:
+        if not outcome.created and not call.caller.may(contacts.VIEW):
+            url = url_of(call, contacts.RESOURCE, outcome.record)
+            return json_answer(200, single_document(_as_given(call, outcome.record, outcome.given), url))
         if not outcome.created:
             return shown(call, contacts.RESOURCE, outcome.record)
         body = document_of(call, contacts.RESOURCE, outcome.record)
@@ -204,6 +208,9 @@ def _batch_document(call: Call, answers: list[Outcome | Refused]) -> dict[str, A
     results: list[dict[str, Any]] = []
     # JSON:API allows each resource once in a document; the last form of it is the one that stands.
     data: dict[int, Fragment] = {}
+    # For who may not view contacts: those that are new to everybody, and what was given for the others.
+    made: set[int] = set()
+    given: dict[int, frozenset[str]] = {}
     for at, answer in enumerate(answers):
         if isinstance(answer, Refused):
             counts["refused"] += 1
@@ -213,11 +220,21 @@ def _batch_document(call: Call, answers: list[Outcome | Refused]) -> dict[str, A
         counts["created" if answer.created else "skipped" if answer.skipped else "updated"] += 1
         result: dict[str, Any] = {"status": "201" if answer.created else "200"}
         if not answer.skipped or readable:
-            result["id"] = str(answer.record.id)
-            written = resource_object(contacts.RESOURCE.type, answer.record, api_url)
-            data[answer.record.id] = written
+            number = answer.record.id
+            result["id"] = str(number)
+            made |= {number} if answer.created else set()
+            if readable or number in made:
+                data[number] = resource_object(contacts.RESOURCE.type, answer.record, api_url)
+            else:
+                given[number] = given.get(number, frozenset()) | answer.given
+                data[number] = _as_given(call, answer.record, given[number])
         results.append(result | ({"skipped": True} if answer.skipped else {}))
     return {"data": list(data.values()), "meta": {**counts, "results": results}}
+
+
+def _as_given(call: Call, record: Record, given: frozenset[str]) -> Fragment:
+    """Return of a contact what was given for it: who may not view contacts learns nothing else of it."""
+    return partial_object(contacts.RESOURCE.type, record, call.house.api_url, given)
 
 
 async def _found(call: Call) -> Found:

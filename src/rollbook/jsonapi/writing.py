@@ -45,6 +45,14 @@ def resource_object(
     return Fragment(_written(_frame(resource, api_url), record, fields))
 
 
+def partial_object(resource: ResourceType, record: Record, api_url: str, names: frozenset[str]) -> Fragment:
+    """Return the resource object of a record with no other attributes and relationships than these."""
+    whole = orjson.loads(_written(_frame(resource, api_url), record, names))
+    related = whole["relationships"]
+    whole["relationships"] = {name: related[name] for name in related if name in names}
+    return Fragment(orjson.dumps(whole))
+
+
 def _written(frame: Frame, record: Record, fields: frozenset[str] | None) -> bytes:
     number, attributes, linkage = record
     if fields is not None:

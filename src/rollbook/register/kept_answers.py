@@ -102,7 +102,7 @@ def _tells_of(part: Any, ids: set[str], site_id: str, email: str) -> bool:
         return True
     if part.get("type") == "contacts" and "attributes" in part:
         site = part["relationships"]["site"]["data"]["id"]
-        return bool(part["attributes"]["email"] == email and site == site_id)
+        return bool(part["attributes"].get("email") == email and site == site_id)
     return any(_tells_of(each, ids, site_id, email) for each in part.values())
 
 

@@ -44,11 +44,12 @@ class Upsert(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What became of an upsert."""
+    """What became of an upsert; of a contact that was there, with the names of what was `given` for it."""
 
     record: Record
     created: bool = False
     skipped: bool = False
+    given: frozenset[str] = frozenset()
 
 
 def read(
@@ -161,7 +162,9 @@ def _meet(transaction: Transaction, item: Upsert, contact_id: int) -> Outcome | 
     if not item.resubscribe and change.given.get("subscribed") is True and _opted_out(transaction, found):
         change = change._replace(given={**change.given, "subscribed": False})
     (answer,) = contacts.change_many(transaction, [change])
-    return answer if isinstance(answer, Refused) else Outcome(answer)
+    if isinstance(answer, Refused):
+        return answer
+    return Outcome(answer, given=frozenset(("site", *change.given, *item.changed.linkage)))
 
 
 def _change(item: Upsert, contact_id: int) -> ContactChange:
