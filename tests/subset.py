@@ -54,6 +54,7 @@ FUNCTIONS = frozenset(
         "json_array_elements_text",
         "json_to_recordset",
         "to_regclass",
+        "to_regrole",
         "current_setting",
         "pg_has_role",
     ]

@@ -1,11 +1,14 @@
 """Proves the promises of storage on PostgreSQL: its schema, and several servers on one database."""
 
+import contextlib
 import random
+import secrets
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -13,10 +16,11 @@ from register.house import caller, create, new, stored
 from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
 
-from databases import beside, empty_url_of, run_sql, url_of
+from databases import PostgreSQLServer, beside, empty_url_of, run_sql, url_of
 from rollbook.jsonapi.reading import Draft
 from rollbook.register import contacts, erasure, sites, upkeep
 from rollbook.register.resource import Found
+from rollbook.storage import postgresql as engine
 from rollbook.storage import search_index, tables
 from rollbook.storage.database import Database
 from rollbook.storage.opening import open_database
@@ -452,6 +456,46 @@ def test_the_password_of_the_database_is_told_to_nobody(serve: Serve) -> None:
         done = run_rollbook(*command, ROLLBOOK_DATABASE=url)
         written += done.stdout + done.stderr
     assert "sesame" not in written
+
+
+class Roles(NamedTuple):
+    """The URLs of one database for a role without privileges and for a superuser."""
+
+    ordinary: str
+    superuser: str
+
+
+@pytest.fixture
+def roles(postgresql: PostgreSQLServer) -> Iterator[Roles]:
+    url, role = postgresql.new_database(), f"r_{secrets.token_hex(8)}"
+    run_sql(url, f"CREATE ROLE {role} LOGIN")
+    yield Roles(url.replace("rollbook@", f"{role}@"), url)
+    run_sql(url, f"DROP ROLE {role}")
+
+
+def asks_for_checkpoint(url: str) -> bool:
+    """Have an erasure end as the role that a URL names; say whether it asks for a checkpoint."""
+    with contextlib.closing(open_database(url)) as database:
+        database.scrub_now()
+        assert isinstance(database.engine, engine.PostgreSQL)
+        with database.engine.connect() as connection:
+            return engine._may_checkpoint(connection)
+
+
+def test_an_erasure_asks_for_a_checkpoint_as_who_may(roles: Roles) -> None:
+    assert not asks_for_checkpoint(roles.ordinary)
+    role = urlsplit(roles.ordinary).username
+    run_sql(roles.superuser, f"GRANT pg_checkpoint TO {role}")
+    assert asks_for_checkpoint(roles.ordinary)
+    assert asks_for_checkpoint(roles.superuser)
+
+
+def test_where_no_role_is_for_checkpoints_an_erasure_asks_for_one_as_a_superuser_alone(
+    roles: Roles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "CHECKPOINTERS", "pg_no_role_of_this_release")
+    assert not asks_for_checkpoint(roles.ordinary)
+    assert asks_for_checkpoint(roles.superuser)
 
 
 def test_one_who_may_only_read_is_told_so(database: Database) -> None:
