@@ -93,8 +93,7 @@ def serve(settings: Settings, workers: int) -> None:
         raise click.ClickException(str(error)) from None
     bring_up_to_date(database)
     upkeep.finish(database)
-    if not database.engine.was_kept_whole:
-        upkeep.recount(database)
+    upkeep.recount(database)
     owner = {"owner_name": settings.owner_name, "owner_email": settings.owner_email}
     beginning = database.do(lambda transaction: beginnings.begin(transaction, **owner))
     host, port = bound.getsockname()[:2]

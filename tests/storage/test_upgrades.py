@@ -17,7 +17,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from databases import POSTGRESQL, on_postgresql, run_sql
+from databases import POSTGRESQL, free_port, on_postgresql, run_sql
 from rollbook.storage.tables import REVISIONS
 from support import Client, RunningServer, SiteWorld, contact_document, run_rollbook, start_server, wait_until
 
@@ -180,6 +180,25 @@ def _is_all_there(path: Path, site: SiteWorld, kept: dict[str, str]) -> None:
     finally:
         assert server.stop() == 0
     assert run_rollbook("db", "check", ROLLBOOK_DATABASE=f"sqlite:///{path}").returncode == 0
+
+
+@only_sqlite
+def test_what_an_older_program_left_uncounted_is_counted_by_the_first_start_that_succeeds(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "rollbook.db"
+    url, lock = f"sqlite:///{path}", tmp_path / "rollbook.db.lock"
+    server = start_server(path)
+    assert server.new_site().create(email="a@x.test", subscribed=True).status == 201
+    assert server.stop() == 0
+    run_sql(url, "DELETE FROM contact_days")
+    lock.write_text(f"1 {REVISIONS[-2]}")
+    port = str(free_port())
+    failed = run_rollbook("serve", ROLLBOOK_DATABASE=url, PORT=port, ROLLBOOK_METRICS_PORT=port)
+    assert (failed.returncode, "choose another" in failed.stderr) == (1, True)
+    assert start_server(path).stop() == 0
+    assert run_rollbook("db", "check", ROLLBOOK_DATABASE=url).returncode == 0
+    assert lock.read_text().split()[1:] == [REVISIONS[-1]], "the next start need not count"
 
 
 def _upgrade_and_die(url: str, after: int) -> "subprocess.CompletedProcess[str]":

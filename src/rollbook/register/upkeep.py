@@ -76,10 +76,13 @@ def index_some(transaction: Transaction) -> int:
 
 
 def recount(database: Database) -> None:
-    """Make anew all that is kept so that it need not be counted: an older program, which knew nothing of it,
-    may have served the database meanwhile.
+    """Make anew all that is kept so that it need not be counted, where an older program, which knew nothing
+    of it, may have served the database meanwhile.
     """
-    database.do(_recount)
+    if not database.engine.was_kept_whole:
+        database.do(_recount)
+        # Not before: a start that ends in between leaves it to the next.
+        database.engine.note_kept_whole()
 
 
 def _recount(transaction: Transaction) -> None:

@@ -123,7 +123,6 @@ class Engine(Protocol):
     `remedy` is what to do with a damaged one. `readers` is how many threads read it, and
     `most_reads_together` how many of their jobs share a state. `is_near` says that a look-up costs less
     than a change of threads, `serves_many` that several servers may serve it at once.
-    `was_kept_whole` says that the last server kept all that this program keeps; known once it is locked.
     """
 
     @property
@@ -142,7 +141,10 @@ class Engine(Protocol):
     most_reads_together: int
     is_near: bool
     serves_many: bool
-    was_kept_whole: bool
+
+    @property
+    def was_kept_whole(self) -> bool:
+        """Whether the last server kept all that this program keeps; known once it is locked."""
 
     def is_there(self) -> bool:
         """Say whether there is a database; one that is away, and not merely missing, counts as there."""
@@ -152,6 +154,9 @@ class Engine(Protocol):
 
     def lock_for_server(self) -> None:
         """Keep other servers out where only one may serve; raise StorageError where another does."""
+
+    def note_kept_whole(self) -> None:
+        """Note, for the next server, that all is kept that this program keeps."""
 
     def open_writer(self) -> Session:
         """Return a session that may write."""

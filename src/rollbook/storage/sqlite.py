@@ -1,6 +1,5 @@
 """SQLite: how its files are opened, locked, begun, committed and checkpointed."""
 
-import fcntl
 import mmap
 import os
 import struct
@@ -16,8 +15,8 @@ from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 from rollbook.storage import search_index
 from rollbook.storage.engines import Session
 from rollbook.storage.faults import StorageError, Unavailable
+from rollbook.storage.server_lock import ServerLock
 from rollbook.storage.statements import Connection, Row
-from rollbook.storage.tables import REVISIONS
 
 BUSY_MILLISECONDS = 5_000
 WRITER_CACHE_KIB = 32_768
@@ -86,8 +85,7 @@ class SQLite:
         self.path = path
         self._connect = connect
         self._synchronous = synchronous
-        self._lock: int | None = None
-        self.was_kept_whole = False
+        self._lock = ServerLock(path)
         self._watches: list[CommitWatch] = []
 
     @property
@@ -121,42 +119,25 @@ class SQLite:
                 "ROLLBOOK_DATABASE."
             ) from None
 
-    def lock_for_server(self) -> None:
-        """Take the lock that one server holds on a file; raise StorageError where another has it.
+    @property
+    def was_kept_whole(self) -> bool:
+        """Whether the last server kept all that this program keeps; known once the file is locked."""
+        return self._lock.was_kept_whole
 
-        The operating system drops it with the process, however that ends.
-        """
-        path = self.path.with_name(self.path.name + ".lock")
-        try:
-            lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-        except OSError as error:
-            raise StorageError(
-                f"The lock file {path} cannot be opened ({error.strerror}). The server needs to write in "
-                "the folder of its database."
-            ) from None
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            holder, *_ = os.read(lock, 64).decode("ascii", "replace").split() or [""]
-            os.close(lock)
-            raise StorageError(
-                f"Another Rollbook server (process {holder or 'unknown'}) serves {self.path} already. "
-                "Stop it, or choose another file with ROLLBOOK_DATABASE."
-            ) from None
-        before = os.read(lock, 64).decode("ascii", "replace").split()
-        self.was_kept_whole = before[1:] == [REVISIONS[-1]]
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, f"{os.getpid()} {REVISIONS[-1]}".encode("ascii"), 0)
-        self._lock = lock
+    def lock_for_server(self) -> None:
+        """Take the lock that one server holds on a file; raise StorageError where another has it."""
+        self._lock.take()
+
+    def note_kept_whole(self) -> None:
+        """Note, for the next server, that all is kept that this program keeps."""
+        self._lock.note_kept_whole()
 
     def close(self) -> None:
         """Let go of the server's lock, and of what the connections are watched by."""
         for watch in self._watches:
             watch.close()
         self._watches.clear()
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        self._lock.release()
 
     def open_writer(self) -> "SQLiteSession":
         """Return the session that writes and checkpoints."""
