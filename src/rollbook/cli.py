@@ -351,13 +351,13 @@ def _metrics(settings: Settings, port: int) -> list[Observe]:
     if not settings.metrics_port:
         return []
     if settings.metrics_port == port:
-        raise click.ClickException(f"ROLLBOOK_METRICS_PORT is {port}, the port of the API: choose another.")
+        raise SettingError(f"ROLLBOOK_METRICS_PORT is {port}, the port of the API: choose another.")
     from rollbook.metrics import serve_metrics  # noqa: PLC0415 - off by default
 
     try:
         return [serve_metrics(settings.host, settings.metrics_port, __version__)]
     except OSError as error:
-        raise click.ClickException(
+        raise SettingError(
             f"Cannot serve metrics on {settings.host}, port {settings.metrics_port}: {error.strerror}. "
             "Choose another with ROLLBOOK_METRICS_PORT."
         ) from None

@@ -40,11 +40,7 @@ class RequestFailed(NamedTuple):
     @classmethod
     def of(cls, error: BaseException, route: str, request_id: str) -> "RequestFailed":
         """Describe an error by its type and place: its message may carry personal data."""
-        frames = traceback.extract_tb(error.__traceback__)[-4:]
-        where = " > ".join(
-            f"{frame.filename.rpartition('/')[2]}:{frame.lineno} {frame.name}" for frame in frames
-        )
-        return cls(route, type(error).__name__, where, request_id)
+        return cls(route, type(error).__name__, _where(error), request_id)
 
 
 class StorageUnavailable(NamedTuple):
@@ -79,6 +75,23 @@ class ServerStopped(NamedTuple):
     level: str = "info"
 
 
+class WorkerFailed(NamedTuple):
+    """A server process among several ends by an error; `reason` is its message, where that is for whoever
+    operates the server.
+    """
+
+    worker: int
+    error: str
+    where: str
+    reason: str = ""
+    level: str = "error"
+
+    @classmethod
+    def of(cls, error: BaseException, worker: int, reason: str) -> "WorkerFailed":
+        """Describe an error by its type and place."""
+        return cls(worker, type(error).__name__, _where(error), reason)
+
+
 class WorkerEnded(NamedTuple):
     """A server process among several ended by itself; another takes its place, unless it had just begun."""
 
@@ -95,6 +108,7 @@ Observation = (
     | ConnectionRefused
     | ServerStarted
     | ServerStopped
+    | WorkerFailed
     | WorkerEnded
 )
 Observe = Callable[[Observation], None]
@@ -110,3 +124,8 @@ def all_of(observers: list[Observe]) -> Observe:
             each(observation)
 
     return observe
+
+
+def _where(error: BaseException) -> str:
+    frames = traceback.extract_tb(error.__traceback__)[-4:]
+    return " > ".join(f"{frame.filename.rpartition('/')[2]}:{frame.lineno} {frame.name}" for frame in frames)

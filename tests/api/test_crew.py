@@ -1,13 +1,17 @@
 """Several server processes on one port: `rollbook serve --workers`."""
 
+import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from databases import url_of
 from support import RunningServer, run_rollbook, start_server, wait_until
 
 
@@ -56,6 +60,49 @@ def test_a_worker_that_dies_is_replaced(tmp_path: Path) -> None:
     assert server.stop() == 0
 
 
+@pytest.mark.postgresql
+def test_a_worker_that_cannot_start_says_why_in_the_log(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port: int = taken.getsockname()[1]
+        # The second worker's is the one after the first's.
+        settings = {"PORT": "0", "ROLLBOOK_METRICS_PORT": str(port - 1), "HOST": "127.0.0.1"}
+        url = url_of(tmp_path / "rollbook.db")
+        done = run_rollbook("serve", "--workers", "2", ROLLBOOK_DATABASE=url, **settings)
+    assert done.returncode == 1
+    failed = [each for each in lines_of(done.stderr) if each["event"] == "worker_failed"]
+    said = f"Cannot serve metrics on 127.0.0.1, port {port}: Address already in use. "
+    assert [(each["worker"], each["error"]) for each in failed] == [(1, "SettingError")]
+    assert failed[0]["reason"].startswith(said)
+    assert "the log says why" in done.stderr
+
+
+FAILING = """
+from rollbook.api.crew import Crew, CrewEnded
+from rollbook.logs import logger
+
+def work(number):
+    raise ValueError("ines@example.test is no address")
+
+try:
+    Crew(1, work, logger("error", "json")).run()
+except CrewEnded:
+    print("ended at its start")
+"""
+
+
+@pytest.mark.sqlite
+def test_a_worker_that_fails_as_nobody_expected_logs_type_and_place_and_no_message() -> None:
+    done = subprocess.run([sys.executable, "-c", FAILING], capture_output=True, text=True, timeout=30)
+    assert done.stdout == "ended at its start\n", done.stderr
+    failed, ended = lines_of(done.stderr)
+    assert (failed["event"], failed["worker"], failed["error"]) == ("worker_failed", 0, "ValueError")
+    assert failed["where"].endswith(":6 work")
+    assert (ended["event"], ended["exit_code"]) == ("worker_ended", 1)
+    assert "ines@" not in done.stderr
+
+
 CREW = """
 import os, signal
 from rollbook.api.crew import Crew, CrewEnded
@@ -91,6 +138,11 @@ def test_a_signal_in_the_moment_in_which_a_worker_is_begun_ends_it(
     script = CREW.format(before=before, after=after)
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30)
     assert (done.returncode, done.stdout.split("\n")[:-1]) == (0, said), done.stderr
+
+
+def lines_of(log: str) -> list[dict[str, Any]]:
+    """Return what each JSON line of a log says."""
+    return [json.loads(line) for line in log.splitlines() if line.startswith("{")]
 
 
 def _age(process: int) -> float:

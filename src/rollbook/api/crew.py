@@ -8,14 +8,17 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from rollbook.api.server import bind, serve
-from rollbook.observations import Observe, WorkerEnded, all_of
-from rollbook.settings import Settings
+from rollbook.api.server import PortError, bind, serve
+from rollbook.observations import Observe, WorkerEnded, WorkerFailed, all_of
+from rollbook.settings import SettingError, Settings
 from rollbook.storage.database import Database
+from rollbook.storage.faults import StorageError
 
 # A worker that dies sooner after its start than this would die again: then all end.
 SHORTEST_LIFE_SECONDS = 5.0
 ENDING = (signal.SIGTERM, signal.SIGINT)
+# Errors whose message is for who operates the server; that of any other may have personal data.
+TELLING = (PortError, SettingError, StorageError)
 
 
 class CrewEnded(Exception):
@@ -111,6 +114,9 @@ class Crew:
                 signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
                 self._work(number)
                 code = 0
+            except BaseException as error:
+                reason = str(error) if isinstance(error, TELLING) else ""
+                self._observe(WorkerFailed.of(error, number, reason))
             finally:
                 # What the parent has open, or has to do at its end, is not the worker's business.
                 os._exit(code)
