@@ -592,3 +592,21 @@ def test_the_answer_is_kept_for_24_hours_and_no_longer(serve: Callable[..., Runn
     # The key of an answer that is forgotten may stand for another request.
     assert made(noted(after, "older", "Another request."))["attributes"]["body"] == "Another request."
     assert total(after, "/v1/contact_notes") == 5
+
+
+def test_an_answer_whose_day_is_over_is_deleted_though_its_api_key_never_comes_back(
+    serve: Callable[..., RunningServer],
+) -> None:
+    server = serve()
+    site = server.new_site()
+    for key in ("young", "old"):
+        sent = site.document(email=f"{key}@example.test")
+        assert site.client.post("/v1/contacts", sent, headers=keyed(key)).status == 201
+    assert server.stop() == 0
+    day, minute = timedelta(hours=24), timedelta(minutes=1)
+    age_kept_answers(server.database_url, {"young": day - minute, "old": day + minute})
+    serve()
+    with beside(server.database_url) as connection:
+        wait_until(lambda: connection.number("SELECT count(*) FROM kept_answers") == 1, 30)
+        (body,) = connection.column("SELECT body FROM kept_answers")
+    assert "young@example.test" in body

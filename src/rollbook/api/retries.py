@@ -1,5 +1,6 @@
 """Writes that can be retried without fear: an `Idempotency-Key` gets one effect and one answer."""
 
+import asyncio
 import hashlib
 import re
 from collections.abc import Callable, Sequence
@@ -8,13 +9,19 @@ from typing import Any
 from rollbook.api.calls import Call, Retry
 from rollbook.api.http import JSON_API, Answer
 from rollbook.jsonapi.errors import Refusal, refuse
+from rollbook.observations import Observe, RequestFailed, StorageUnavailable
 from rollbook.register import kept_answers
 from rollbook.register.kept_answers import KeptAnswer
+from rollbook.storage.database import Database
+from rollbook.storage.faults import StorageError
 from rollbook.storage.transactions import Transaction
 
 KEY = b"idempotency-key"
 REPLAYED = (b"idempotency-replayed", b"true")
 MEDIA_TYPE = b"content-type"
+# What is observed of the answers' end, which belongs to no request.
+THEIR_END = "kept answers"
+ENDED_EVERY_SECONDS = 3_600
 USABLE_KEY = re.compile(rb"[\x21-\x7e]{1,255}")
 
 Handle = Callable[[Call], Any]
@@ -70,6 +77,23 @@ async def write(
 
     once_only = kept_answers.Once(retry.key_id, retry.key, operation, item, kept)
     return _answer(await database.write(kept_answers.do_once_many, once_only, is_short=is_short))
+
+
+async def end_in_time(database: Database, observe: Observe, every: float = ENDED_EVERY_SECONDS) -> None:
+    """Delete the answers that are no longer kept, now and from time to time, for as long as the server runs.
+
+    Nobody need write for that. It is done in portions, between which others write.
+    """
+    while True:
+        try:
+            for key_id in await database.read(kept_answers.keys_of_old, None):
+                while await database.write(kept_answers.forget_old_many, key_id):
+                    continue
+        except StorageError as error:
+            observe(StorageUnavailable(THEIR_END, type(error).__name__, ""))
+        except Exception as error:
+            observe(RequestFailed.of(error, THEIR_END, ""))
+        await asyncio.sleep(every)
 
 
 def _answer(kept: KeptAnswer, *more: tuple[bytes, bytes]) -> Answer:

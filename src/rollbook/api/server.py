@@ -17,6 +17,7 @@ import uvloop
 from rollbook.api.application import Application
 from rollbook.api.calls import House
 from rollbook.api.protocol import protocol_factory, sweep
+from rollbook.api.retries import end_in_time
 from rollbook.observations import Observe, ServerStarted, ServerStopped
 from rollbook.register import upkeep
 from rollbook.register.catalogue import RESOURCES
@@ -126,12 +127,16 @@ async def _serve(
     began: float,
 ) -> None:
     database.start(settings.max_waiting, upkeep.index_some)
-    sweeper = asyncio.create_task(sweep(server.server_state))
+    beside = [
+        asyncio.create_task(sweep(server.server_state)),
+        asyncio.create_task(end_in_time(database, observe)),
+    ]
     observe(ServerStarted(base_url, database.engine.name, time.perf_counter() - began))
     try:
         await server.serve(sockets=[bound])
     finally:
-        sweeper.cancel()
+        for task in beside:
+            task.cancel()
         await database.stop()
     observe(ServerStopped())
 

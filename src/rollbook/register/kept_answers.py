@@ -4,16 +4,19 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import orjson
-from sqlalchemy import bindparam, delete, select, update
+from sqlalchemy import bindparam, delete, literal_column, select, update
 
 from rollbook.jsonapi.errors import Refusal, Refused, refuse
 from rollbook.register.moments import now
 from rollbook.storage import dialects
 from rollbook.storage.statements import InsertRows, Statement
 from rollbook.storage.tables import kept_answers as table
+from rollbook.storage.tables import keys
 from rollbook.storage.transactions import Snapshot, Transaction
 
 KEPT_SECONDS = 24 * 3_600
+# Of which any may be as large as a batch of contacts.
+FORGOTTEN_AT_ONCE = 64
 
 
 class KeptAnswer(NamedTuple):
@@ -43,7 +46,34 @@ answer_with_key = Statement(
     )
 )
 delete_old = Statement(
-    delete(table).where(table.c.key_id == bindparam("key_id"), table.c.created_at <= bindparam("since"))
+    delete(table).where(
+        table.c.key_id == bindparam("key_id"),
+        table.c.idempotency_key == bindparam("idempotency_key"),
+        table.c.created_at <= bindparam("since"),
+    )
+)
+# A look by the index for each API key; a planner might read all answers to join them.
+_oldest = (
+    select(table.c.created_at)
+    .where(table.c.key_id == keys.c.id)
+    .order_by(table.c.created_at)
+    .limit(1)
+    .correlate(keys)
+    .scalar_subquery()
+)
+keys_with_old = Statement(select(keys.c.id).where(_oldest <= bindparam("since")).order_by(keys.c.id))
+delete_oldest = Statement(
+    delete(table)
+    .where(
+        table.c.key_id == bindparam("key_id"),
+        table.c.idempotency_key.in_(
+            select(table.c.idempotency_key)
+            .where(table.c.key_id == bindparam("key_id"), table.c.created_at <= bindparam("since"))
+            .order_by(table.c.created_at)
+            .limit(literal_column(str(FORGOTTEN_AT_ONCE)))
+        ),
+    )
+    .returning(table.c.key_id)
 )
 add_answer = InsertRows(
     dialects.insert_or_skip(table, ["key_id", "idempotency_key"]).returning(table.c.key_id),
@@ -71,6 +101,18 @@ def find(snapshot: Snapshot, key: tuple[int, str]) -> KeptAnswer | None:
 def do_once_many(transaction: Transaction, items: list[Once]) -> list[KeptAnswer | Refused]:
     """Do operations, and keep the answer of each that is not refused."""
     return [_do_once(transaction, each) for each in items]
+
+
+def keys_of_old(snapshot: Snapshot, _none: None = None) -> list[int]:
+    """Return the API keys that have answers which are no longer kept, and are to be deleted."""
+    return [row[0] for row in snapshot.rows(keys_with_old, {"since": now(-KEPT_SECONDS)})]
+
+
+def forget_old_many(transaction: Transaction, key_ids: list[int]) -> list[bool]:
+    """Delete some of the answers of each API key that are no longer kept; say whether there may be more."""
+    since = now(-KEPT_SECONDS)
+    deleted = [transaction.run(delete_oldest, {"key_id": each, "since": since}) for each in key_ids]
+    return [len(rows) == FORGOTTEN_AT_ONCE for rows in deleted]
 
 
 def forget(
@@ -112,7 +154,9 @@ def _do_once(transaction: Transaction, once: Once) -> KeptAnswer | Refused:
         return outcome
     answer = once.answer_of(outcome)
     moment = now()
-    transaction.run(delete_old, {"key_id": once.key_id, "since": now(-KEPT_SECONDS)})
+    # One that nobody has come to delete yet must not stand in the way.
+    which = {"key_id": once.key_id, "idempotency_key": once.idempotency_key}
+    transaction.run(delete_old, which | {"since": now(-KEPT_SECONDS)})
     headers = orjson.dumps(answer.headers).decode()
     row = (once.key_id, once.idempotency_key, answer.request_hash, answer.status, headers, answer.body)
     if not transaction.insert(add_answer, [(*row, moment)]):
