@@ -41,7 +41,7 @@ def told(reply: Reply) -> Told:
 
 @pytest.fixture(scope="module")
 def limited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    """A server with a limit; each test has windows of its own, by tokens of its own."""
+    """A server with a limit; each test has a window of its own, by a token of its own."""
     running = start_server(tmp_path_factory.mktemp("limited") / "rollbook.db", ROLLBOOK_RATE_LIMIT=str(QUOTA))
     yield running
     assert running.stop() == 0
@@ -62,9 +62,9 @@ def test_by_default_nothing_is_limited_and_nothing_is_said_of_limits(server: Run
 def test_each_answer_counts_down_to_the_429_and_its_seconds_are_those_of_retry_after(
     limited: RunningServer,
 ) -> None:
-    client = limited.client("one who counts")
+    client = limited.new_site().client
     answers = [client.get("/v1/sites") for _ in range(QUOTA)]
-    assert {reply.status for reply in answers} == {401}
+    assert {reply.status for reply in answers} == {200}
     counted = [told(reply) for reply in answers]
     assert [each.quota for each in counted] == [QUOTA] * QUOTA
     assert [each.remaining for each in counted] == list(reversed(range(QUOTA)))
@@ -150,16 +150,63 @@ def test_other_authorization_headers_give_no_further_tries_at_the_token_endpoint
     assert statuses[401] <= 10
 
 
-def test_requests_at_once_get_the_quota_between_them_and_no_more(limited: RunningServer) -> None:
+def test_tokens_that_are_none_count_by_their_address_and_end_no_token(
+    serve: Callable[..., RunningServer],
+) -> None:
+    server = serve(ROLLBOOK_RATE_LIMIT="10")
+    world = server.new_site()
+    assert told(world.client.get("/v1/sites")).remaining == 9
+    made_up = [server.client().get("/v1/sites", token=f"guess{number}") for number in range(12)]
+    assert [reply.status for reply in made_up] == [401] * 10 + [429] * 2
+    assert [told(reply).remaining for reply in made_up] == [*reversed(range(10)), 0, 0]
+    assert all(reply.headers["ratelimit"].count("r=") == 1 for reply in made_up)
+    assert told(world.client.get("/v1/sites")).remaining == 8
+    # Nor do they take from their address what others ask there without a token; but what is not known to be
+    # a token waits with them.
+    new = server.client(server.token(world.client_id, world.client_secret)).get("/v1/sites")
+    assert (new.status, new.headers["retry-after"]) == (429, made_up[-1].headers["retry-after"])
+
+
+def test_a_token_that_has_ended_counts_by_its_address(serve: Callable[..., RunningServer]) -> None:
+    server = serve(ROLLBOOK_RATE_LIMIT="10")
+    world = server.new_site()
+    assert told(world.client.get("/v1/sites")).remaining == 9
+    revoked = world.client.post("/v1/oauth/revoke", {"token": world.token})
+    assert (revoked.status, told(revoked).remaining) == (200, 8)
+    assert told(server.client("made up").get("/v1/sites")).remaining == 9
+    ended = world.client.get("/v1/sites")
+    assert (ended.status, told(ended).remaining) == (401, 8)
+
+
+def test_a_token_has_one_quota_however_its_header_is_written(serve: Callable[..., RunningServer]) -> None:
+    server = serve(ROLLBOOK_RATE_LIMIT="10")
+    world = server.new_site()
+    written = [f"{scheme}{' ' * blanks}{world.token}" for scheme in ("Bearer", "bearer") for blanks in (1, 3)]
+    replies = [server.client().get("/v1/sites", headers={"Authorization": each}) for each in written]
+    assert [(reply.status, told(reply).remaining) for reply in replies] == [
+        (200, left) for left in (9, 8, 7, 6)
+    ]
+
+
+@pytest.mark.parametrize("status", [200, 401], ids=["a token", "tokens that are none"])
+def test_requests_at_once_get_the_quota_between_them_and_no_more(
+    serve: Callable[..., RunningServer], status: int
+) -> None:
+    server = serve(ROLLBOOK_RATE_LIMIT=str(QUOTA))
+    token = server.new_site().token
+
     def ask(number: int) -> list[Reply]:
-        client = limited.client("many at once")
-        return [client.get("/v1/sites") for _ in range(number)]
+        client = server.client(token)
+        return [
+            client.get("/v1/sites", token=token if status == 200 else f"made up {number} {at}")
+            for at in range(QUOTA // 8 + 3)
+        ]
 
     with ThreadPoolExecutor(8) as threads:
-        replies = [reply for part in threads.map(ask, [QUOTA // 8 + 3] * 8) for reply in part]
-    admitted = [told(reply).remaining for reply in replies if reply.status == 401]
+        replies = [reply for part in threads.map(ask, range(8)) for reply in part]
+    admitted = [told(reply).remaining for reply in replies if reply.status == status]
     assert sorted(admitted) == list(range(QUOTA))
-    refused = [reply for reply in replies if reply.status != 401]
+    refused = [reply for reply in replies if reply.status != status]
     assert len(refused) == 24
     assert {(reply.status, told(reply).remaining) for reply in refused} == {(429, 0)}
 
@@ -167,12 +214,12 @@ def test_requests_at_once_get_the_quota_between_them_and_no_more(limited: Runnin
 def test_the_seconds_pass_and_at_their_end_the_quota_is_whole_again(
     limited: RunningServer, pytestconfig: pytest.Config
 ) -> None:
-    client = limited.client("one who waits")
+    client = limited.new_site().client
     assert told(client.get("/v1/sites")).seconds == 60
     for _ in range(QUOTA - 1):
-        assert client.get("/v1/sites").status == 401
+        assert client.get("/v1/sites").status == 200
     wait_until(lambda: told(client.get("/v1/sites")).seconds <= 58, 30)
     assert client.get("/v1/sites").status == 429
     if pytestconfig.getoption("--soak"):
-        wait_until(lambda: client.get("/v1/sites").status == 401, 70)
+        wait_until(lambda: client.get("/v1/sites").status == 200, 70)
         assert told(client.get("/v1/sites")) == (QUOTA, QUOTA - 2, 60)

@@ -58,7 +58,7 @@ class Application:
             caller = await bearer.caller(self._house.database, request) if needs_bearer else NOBODY
             return template, await self._answer(route, last, request, caller)
         except Refused as refused:
-            return template, self._refusal(refused)
+            return template, self._refusal(self._rate_limit.judged(refused, request))
         except StorageError as error:
             self._house.observe(StorageUnavailable(template, type(error).__name__, request.request_id))
             return template, self._refusal(refuse(Refusal.UNAVAILABLE, retry_after=RETRY_SECONDS))

@@ -23,10 +23,16 @@ def recalled_caller(database: Database, request: Request) -> tuple[Caller, int] 
     return None if recalled is None or recalled[0].expires <= time.time() else recalled
 
 
-def _token(request: Request) -> str:
+def token_of(request: Request) -> str | None:
+    """Return the bearer token of a request, or None where it has none."""
     header = request.header(b"authorization")
     scheme, _, token = (header or b"").partition(b" ")
     token = token.strip()
-    if scheme.lower() != b"bearer" or not token:
+    return token.decode("latin-1") if token and scheme.lower() == b"bearer" else None
+
+
+def _token(request: Request) -> str:
+    token = token_of(request)
+    if token is None:
         raise refuse(Refusal.TOKEN_MISSING)
-    return token.decode("latin-1")
+    return token

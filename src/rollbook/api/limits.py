@@ -5,21 +5,31 @@ Every answer says how much is left, in the fields of the IETF's draft "RateLimit
 """
 
 import time
+from collections import OrderedDict
 
+from rollbook.api.bearer import token_of
 from rollbook.api.http import Request
-from rollbook.jsonapi.errors import Refusal, refuse
+from rollbook.jsonapi.errors import Refusal, Refused, refuse
 
 WINDOW_SECONDS = 60
 MOST_COUNTED = 100_000
+FIELD, POLICY = b"ratelimit", b"ratelimit-policy"
 
 
 class RateLimit:
-    """Counts requests in windows of a minute that begin with a client's first request; 0 is no limit."""
+    """Counts requests in windows of a minute that begin with a client's first request; 0 is no limit.
+
+    A client is a token, an address, or all who come from an address with tokens that are none. These are
+    apart from the address itself, for behind a proxy all have one: whoever goes on with an ended token would
+    take from the others the requests for new ones.
+    """
 
     def __init__(self, each_minute: int) -> None:
         self._each_minute = each_minute
-        self._policy = (b"ratelimit-policy", b'"default";q=%d;w=%d' % (each_minute, WINDOW_SECONDS))
-        self._windows: dict[bytes, tuple[float, int]] = {}
+        self._policy = (POLICY, b'"default";q=%d;w=%d' % (each_minute, WINDOW_SECONDS))
+        # By hashes, for tokens may be long; in the order in which the windows began, so that the oldest is
+        # the first to be forgotten.
+        self._windows: OrderedDict[int, tuple[float, int]] = OrderedDict()
 
     def admit(self, request: Request, *, by_token: bool = True) -> None:
         """Count a request, and give its answer the headers of the limit.
@@ -29,7 +39,28 @@ class RateLimit:
         """
         if not self._each_minute:
             return
-        client = (by_token and request.header(b"authorization")) or request.client.encode()
+        token = token_of(request) if by_token else None
+        client = hash(("address", request.client) if token is None else ("token", token))
+        # A token that had a window is one; of any other that is yet to be found out, which costs a look-up.
+        if token is not None and client not in self._windows and self._is_used_up(_strangers(request)):
+            client = _strangers(request)
+        refused = self._count(client, request)
+        if refused is not None:
+            raise refused
+
+    def judged(self, refused: Refused, request: Request) -> Refused:
+        """Return the refusal of an admitted request; where its token turned out to be none, count it by its
+        address instead, and return the refusal of one too many there.
+        """
+        if not self._each_minute or refused.problems[0].refusal != Refusal.TOKEN_INVALID:
+            return refused
+        self._windows.pop(hash(("token", token_of(request))), None)
+        request.answer_headers = tuple(
+            header for header in request.answer_headers if header[0] not in (FIELD, POLICY)
+        )
+        return self._count(_strangers(request), request) or refused
+
+    def _count(self, client: int, request: Request) -> Refused | None:
         moment = time.monotonic()
         since, count = self._windows.get(client, (moment, 0))
         if moment - since >= WINDOW_SECONDS:
@@ -37,17 +68,21 @@ class RateLimit:
         wait = max(1, -int(-(since + WINDOW_SECONDS - moment) // 1))
         left = max(0, self._each_minute - count - 1)
         # The seconds are those of Retry-After, as the draft asks (section 4).
-        request.answer_headers += (self._policy, (b"ratelimit", b'"default";r=%d;t=%d' % (left, wait)))
+        request.answer_headers += (self._policy, (FIELD, b'"default";r=%d;t=%d' % (left, wait)))
         if count >= self._each_minute:
-            raise refuse(Refusal.RATE_EXCEEDED, retry_after=wait)
-        if len(self._windows) >= MOST_COUNTED:
-            self._forget_old(moment)
+            return refuse(Refusal.RATE_EXCEEDED, retry_after=wait)
         self._windows[client] = (since, count + 1)
+        if not count:
+            self._windows.move_to_end(client)
+            if len(self._windows) > MOST_COUNTED:
+                self._windows.popitem(last=False)
+        return None
 
-    def _forget_old(self, moment: float) -> None:
-        self._windows = {
-            client: window for client, window in self._windows.items() if moment - window[0] < WINDOW_SECONDS
-        }
-        if len(self._windows) >= MOST_COUNTED:
-            # Somebody sends a new token with each request; starting over is cheaper than remembering.
-            self._windows.clear()
+    def _is_used_up(self, client: int) -> bool:
+        since, count = self._windows.get(client, (0.0, 0))
+        return count >= self._each_minute and time.monotonic() - since < WINDOW_SECONDS
+
+
+def _strangers(request: Request) -> int:
+    """Return what stands for all who come from an address with tokens that are none."""
+    return hash(("strangers", request.client))
