@@ -8,7 +8,7 @@ import pytest
 from rollbook.api import limits
 from rollbook.api.http import Request
 from rollbook.api.limits import RateLimit
-from rollbook.jsonapi.errors import Refusal, Refused, refuse
+from rollbook.jsonapi.errors import Refusal, refuse
 
 pytestmark = pytest.mark.sqlite  # or without any database
 
@@ -37,16 +37,15 @@ def test_nothing_is_kept_of_tokens_that_are_none_however_long_and_many_they_are(
     assert kept < 50_000
 
 
-def test_a_flood_of_made_up_tokens_is_refused_before_anybody_looks_for_them() -> None:
+def test_made_up_tokens_have_the_limit_of_their_address_and_take_it_from_no_token_there() -> None:
     limit = RateLimit(10)
-    for number in range(10):
+    statuses = []
+    for number in range(11):
         asked = request(f"guess{number}")
         limit.admit(asked)
-        limit.judged(refuse(Refusal.TOKEN_INVALID), asked)
-    with pytest.raises(Refused) as refused:
-        limit.admit(request("one guess more"))
-    assert refused.value.status == 429
-    limit.admit(request("one guess more", "192.0.2.2"))
+        statuses.append(limit.judged(refuse(Refusal.TOKEN_INVALID), asked).status)
+    assert statuses == [401] * 10 + [429]
+    assert remaining(limit, "one that is a token") == 9
 
 
 def test_where_more_clients_come_than_are_remembered_the_oldest_begins_anew(

@@ -41,9 +41,6 @@ class RateLimit:
             return
         token = token_of(request) if by_token else None
         client = hash(("address", request.client) if token is None else ("token", token))
-        # A token that had a window is one; of any other that is yet to be found out, which costs a look-up.
-        if token is not None and client not in self._windows and self._is_used_up(_strangers(request)):
-            client = _strangers(request)
         refused = self._count(client, request)
         if refused is not None:
             raise refused
@@ -77,10 +74,6 @@ class RateLimit:
             if len(self._windows) > MOST_COUNTED:
                 self._windows.popitem(last=False)
         return None
-
-    def _is_used_up(self, client: int) -> bool:
-        since, count = self._windows.get(client, (0.0, 0))
-        return count >= self._each_minute and time.monotonic() - since < WINDOW_SECONDS
 
 
 def _strangers(request: Request) -> int:
