@@ -85,7 +85,9 @@ class Filter:
 
     `values` turns the text of the query, for the sites asked about, into the values to bind, or None where
     the text says nothing; `condition` turns as many placeholders into what the storage understands. Two
-    filters of one name and as many values are one statement, so that each is built once. `selective` says
+    filters of one name and as many values are one statement, so that each is built once; `of_list` is the
+    condition for any larger number of values, from placeholders for their list and for their number, so that
+    a statement does not grow with what is asked. `selective` says
     that an index finds the few that pass, and sorting these beats walking all in order. `walk` names an
     index that holds those that pass in the default order, `count` counts them without walking them, and
     `probe` is the condition for walking all where too many pass; what these are is the storage's affair.
@@ -97,6 +99,7 @@ class Filter:
     values: Callable[[str, tuple[int, ...]], Sequence[Any] | None]
     condition: Callable[[Sequence[Any]], Any]
     example: str = ""
+    of_list: Callable[[Any, Any], Any] | None = None
     selective: bool = False
     walk: Any = None
     probe: Callable[[Sequence[Any]], Any] | None = None

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import orjson
-from sqlalchemy import ColumnElement, and_, bindparam, exists, func, literal, or_, select
+from sqlalchemy import ColumnElement, Select, and_, bindparam, exists, func, literal, or_, select
 
 from rollbook.jsonapi.reading import read_id
 from rollbook.jsonapi.resource import Filter
@@ -64,13 +64,15 @@ count_of_tag = Statement(
 )
 count_of_tags = Statement(
     select(func.count(taggings.c.contact_id.distinct())).where(
-        taggings.c.site_id == bindparam("site_id"), dialects.among(taggings.c.tag_id, bindparam("tag_ids"))
+        taggings.c.site_id == bindparam("site_id"),
+        dialects.among_many(taggings.c.tag_id, bindparam("tag_ids")),
     )
 )
 counts_of_tags = Statement(
     select(tags.c.id, func.sum(tags.c.contacts))
     .where(
-        dialects.among(tags.c.site_id, bindparam("sites")), dialects.among(tags.c.id, bindparam("tag_ids"))
+        dialects.among(tags.c.site_id, bindparam("sites")),
+        dialects.among_many(tags.c.id, bindparam("tag_ids")),
     )
     .group_by(tags.c.id)
 )
@@ -190,34 +192,28 @@ def _part_of_member(name: str, example: str) -> Filter:
     )
 
 
+def _taggings(column: ColumnElement[Any], of: ColumnElement[bool]) -> Select[Any]:
+    """Return a column of those taggings of a contact that a condition means."""
+    of_contact = (chosen.c.site_id == table.c.site_id) & (chosen.c.contact_id == table.c.id)
+    return select(column).where(of_contact, of).correlate(table)
+
+
 def _tagged(tag_id: Any) -> ColumnElement[bool]:
-    return exists(
-        select(chosen.c.tag_id)
-        .where(
-            chosen.c.site_id == table.c.site_id,
-            chosen.c.contact_id == table.c.id,
-            chosen.c.tag_id == tag_id,
-        )
-        .correlate(table)
-    )
+    return exists(_taggings(chosen.c.tag_id, chosen.c.tag_id == tag_id))
 
 
-def _tagged_with_all(bound: Sequence[Any]) -> ColumnElement[bool]:
-    condition = _tagged(bound[0])
-    for tag_id in bound[1:]:
-        condition &= _tagged(tag_id)
-    return condition
+def _of_list(tag_ids: Any) -> ColumnElement[bool]:
+    # A contact's few tags are looked up in the list; an index would have the whole list looked up there.
+    return dialects.among_many(dialects.without_index(chosen.c.tag_id), tag_ids)
 
 
-def _tagged_with_none(bound: Sequence[Any]) -> ColumnElement[bool]:
-    condition = ~_tagged(bound[0])
-    for tag_id in bound[1:]:
-        condition &= ~_tagged(tag_id)
-    return condition
+def _tagged_of_list(tag_ids: Any) -> ColumnElement[bool]:
+    return exists(_taggings(chosen.c.tag_id, _of_list(tag_ids)))
 
 
-def _tagged_with_any(bound: Sequence[Any]) -> ColumnElement[bool]:
-    return or_(*(_tagged(tag_id) for tag_id in bound))
+def _tagged_with_whole_list(tag_ids: Any, many: Any) -> ColumnElement[bool]:
+    has_all: ColumnElement[bool] = _taggings(func.count(), _of_list(tag_ids)).scalar_subquery() == many
+    return has_all
 
 
 def _count_tagged(snapshot: Snapshot, sites: Sites, values: Sequence[Any]) -> int:
@@ -415,7 +411,8 @@ _STORED = (
         "has_tag_id",
         "who have the tag, or any of a comma list",
         values=_ids,
-        condition=_tagged_with_any,
+        condition=lambda bound: or_(*map(_tagged, bound)),
+        of_list=lambda tag_ids, _many: _tagged_of_list(tag_ids),
         example="2150000042",
         walk=TAG_WALK,
         count=_count_tagged,
@@ -425,7 +422,8 @@ _STORED = (
         "has_all_tag_id",
         "who have every tag of a comma list",
         values=_ids,
-        condition=_tagged_with_all,
+        condition=lambda bound: and_(*map(_tagged, bound)),
+        of_list=_tagged_with_whole_list,
         example="2150000042,2150000043",
         walk=TAG_WALK._replace(needs_all=True, arranged=_rarest_first),
         count=_count_of_all,
@@ -435,7 +433,8 @@ _STORED = (
         "has_no_tag_id",
         "who do not have the tag, nor any of a comma list",
         values=_ids,
-        condition=_tagged_with_none,
+        condition=lambda bound: and_(*(~_tagged(tag_id) for tag_id in bound)),
+        of_list=lambda tag_ids, _many: ~_tagged_of_list(tag_ids),
         example="2150000042",
         count=_count_untagged,
         grade="A",

@@ -22,6 +22,7 @@ from rollbook.register.resource import (
     missing,
     stored,
 )
+from rollbook.storage import dialects
 from rollbook.storage.statements import InsertRows, Row, Statement
 from rollbook.storage.tables import contact_notes as table
 from rollbook.storage.tables import contacts
@@ -63,6 +64,7 @@ TYPE = ResourceType(
             "about the contact with this id, or about any in a comma list",
             values=lambda value, sites: [id_ for each in value.split(",") for id_ in ids_asked(each, sites)],
             condition=lambda bound: table.c.contact_id.in_(bound),
+            of_list=lambda contact_ids, _many: dialects.among_many(table.c.contact_id, contact_ids),
             example="2301000456",
         ),
     ),

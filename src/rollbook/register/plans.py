@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import orjson
 from sqlalchemy import ColumnElement, Select, Table, and_, bindparam, func, or_, select, tuple_, union
 
+from rollbook.jsonapi.resource import Filter
 from rollbook.storage import dialects
 from rollbook.storage.statements import Statement
 from rollbook.storage.transactions import Snapshot
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
 MOST_SHAPES = 512
 # Keys that see more sites share their statements, however many they see.
 MOST_SITE_PLACES = 8
-# Beyond so many values, walking their indexes side by side would be a large statement.
-MOST_WALKS = 8
+# Filters with more values share their statements, however many these are.
+MOST_VALUE_PLACES = 8
 
 SIZE: Any = bindparam("size")
 OFFSET: Any = bindparam("offset")
@@ -64,7 +65,7 @@ class Shape(NamedTuple):
     """The shape of a question: one statement answers all of a shape, whatever its values.
 
     `sites` is the number of places for sites, 0 for a list of them; `filters` has each filter's name, with
-    the number of values of each of its alternatives.
+    the number of places for the values of each of its alternatives, 0 for a list of them.
     """
 
     sites: int
@@ -85,7 +86,7 @@ def can_merge(resource: "Resource", shape: Shape) -> bool:
         return False
     name, lengths = shape.filters[0]
     walk = resource.type.filters_by_name[name].walk
-    return walk is not None and not walk.needs_all and len(lengths) == 1 and 1 < lengths[0] <= MOST_WALKS
+    return walk is not None and not walk.needs_all and len(lengths) == 1 and lengths[0] > 1
 
 
 def has_walk(resource: "Resource", shape: Shape, name: str, lengths: tuple[int, ...]) -> bool:
@@ -166,6 +167,24 @@ def site_values(sites: Sequence[int]) -> dict[str, Any]:
     return {"sites": orjson.dumps(sites).decode()}
 
 
+def value_places(declared: Filter, values: Sequence[Any]) -> int:
+    """Return how many places a statement has for these values of a filter; none where they are one list."""
+    return 0 if declared.of_list is not None and len(values) > MOST_VALUE_PLACES else len(values)
+
+
+def filter_values(declared: Filter, alternatives: Sequence[Sequence[Any]]) -> dict[str, Any]:
+    """Return what a statement with places for the values of a filter's alternatives is given for them."""
+    given: dict[str, Any] = {}
+    for at, values in enumerate(alternatives):
+        places = value_places(declared, values)
+        # The first of a list has a place, too: it may lead through a page.
+        given |= {f"{declared.name}_{at}_{place}": values[place] for place in range(places or 1)}
+        if not places:
+            given[f"{declared.name}_{at}_list"] = orjson.dumps(values).decode()
+            given[f"{declared.name}_{at}_many"] = len(values)
+    return given
+
+
 def of_sites(resource: "Resource", sites: int) -> ColumnElement[bool]:
     """Return the condition that binds a statement to sites, of which it has so many places."""
     if not sites:
@@ -201,7 +220,7 @@ def _walked(
     return (
         select(*columns)
         .select_from(walk.table)
-        .where(walk.site == bindparam("site_0"), walk.value == bindparam(f"{name}_{at}"))
+        .where(walk.site == bindparam("site_0"), walk.value == bindparam(f"{name}_0_{at}"))
         .where(resource.site == walk.site, resource.id == walk.found)
         .where(*_conditions(resource, shape, without=name))
     )
@@ -275,10 +294,14 @@ def _condition(resource: "Resource", name: str, lengths: tuple[int, ...], plan: 
     condition = declared.condition
     if plan not in (Plan.SORT, Plan.FEW) and declared.probe is not None:
         condition = declared.probe
-    places = iter(range(sum(lengths)))
-    return or_(
-        *(condition([bindparam(f"{name}_{next(places)}") for _ in range(length)]) for length in lengths)
-    )
+    alternatives = []
+    for at, length in enumerate(lengths):
+        if length:
+            alternatives.append(condition([bindparam(f"{name}_{at}_{place}") for place in range(length)]))
+        else:
+            of_list: Any = declared.of_list
+            alternatives.append(of_list(bindparam(f"{name}_{at}_list"), bindparam(f"{name}_{at}_many")))
+    return or_(*alternatives)
 
 
 def _sort_columns(resource: "Resource", shape: Shape) -> Keys:

@@ -359,16 +359,19 @@ def _question(
     """Return the shape of a question, the values for its statements, and what is known of its answer."""
     resource, query = asked.resource, asked.query
     filters = [(name, _arranged(snapshot, resource, sites, name, values)) for name, values in filters]
-    lengths = tuple((name, tuple(map(len, alternatives))) for name, alternatives in filters)
-    shape = Shape(plans.site_places(sites), lengths, query.sort)
+    declared = resource.type.filters_by_name
+    places = tuple(
+        (name, tuple(plans.value_places(declared[name], each) for each in alternatives))
+        for name, alternatives in filters
+    )
+    shape = Shape(plans.site_places(sites), places, query.sort)
     values = plans.site_values(sites)
     known = None
     if resource.known is not None:
         in_order = plans.is_in_default_order(resource, query.sort)
         known = resource.known(snapshot, Asked(sites, filters, in_order, query.page.size))
     for name, alternatives in filters:
-        bound = [value for alternative in alternatives for value in alternative]
-        values.update((f"{name}_{at}", value) for at, value in enumerate(bound))
+        values |= plans.filter_values(declared[name], alternatives)
     if known is not None and known.ids is not None:
         values["ids"] = orjson.dumps(known.ids).decode()
         shape = shape._replace(plan=Plan.IDS)

@@ -133,6 +133,24 @@ def among(column: ColumnElement[Any], values: Any) -> ColumnElement[bool]:
     return _Among(column, values)
 
 
+class _AmongMany(_Among):
+    """A column is among numbers of a JSON list, which may be thousands."""
+
+
+@compiles(_AmongMany, "postgresql")
+def _among_many_on_postgresql(element: _AmongMany, compiler: SQLCompiler, **kw: Any) -> str:
+    column, values = compiler.process(element.column, **kw), compiler.process(element.values, **kw)
+    # An array would be made anew, and gone through, for each row that no index leads to.
+    return f"{column} IN (SELECT CAST(json_array_elements_text(CAST({values} AS json)) AS bigint))"
+
+
+def among_many(column: ColumnElement[Any], values: Any) -> ColumnElement[bool]:
+    """Say that a column is among numbers, given as one JSON list; it is read once, however many rows are
+    looked at.
+    """
+    return _AmongMany(column, values)
+
+
 class _Member(ColumnElement[str]):
     """A member of a JSON object."""
 
