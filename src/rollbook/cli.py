@@ -22,8 +22,9 @@ from rollbook.register.callers import PERMISSIONS
 from rollbook.settings import SettingError, Settings
 from rollbook.storage.database import Database
 from rollbook.storage.faults import StorageError
-from rollbook.storage.migrate import bring_up_to_date
+from rollbook.storage.migrate import bring_up_to_date, require_up_to_date
 from rollbook.storage.opening import open_database
+from rollbook.storage.transactions import Snapshot
 
 BEGAN = time.perf_counter()
 
@@ -133,12 +134,7 @@ def upgrade_database(settings: Settings) -> None:
 def check_database(settings: Settings) -> None:
     """Prove that the database is whole: its pages, references, keys, counts, tags, consent and ids."""
     found = 0
-    if not _opened(settings).engine.is_there():
-        raise click.ClickException(
-            f"There is no database {settings.database} to be checked. Set ROLLBOOK_DATABASE to the one that "
-            "you mean."
-        )
-    with _register(settings) as database, database.snapshot() as snapshot:
+    with _reading(settings) as (database, snapshot):
         name = database.engine.name
         for fault in itertools.chain(database.faults(), checks.faults(snapshot)):
             click.echo(fault)
@@ -205,7 +201,7 @@ def create_site(
 @click.pass_obj
 def list_sites(settings: Settings, as_json: bool) -> None:
     """List all sites."""
-    with _register(settings) as database, database.snapshot() as snapshot:
+    with _reading(settings) as (_, snapshot):
         found = sites.everything(snapshot)
     show([_site(each) for each in found], as_json, table("id subdomain title", map(_site, found)))
 
@@ -248,7 +244,7 @@ def create_key(
 @click.pass_obj
 def list_keys(settings: Settings, as_json: bool) -> None:
     """List all keys, without their secrets."""
-    with _register(settings) as database, database.snapshot() as snapshot:
+    with _reading(settings) as (_, snapshot):
         found = [_key(each) for each in keys.everything(snapshot)]
     show(found, as_json, table("id client_id name sites permissions", found))
 
@@ -285,7 +281,7 @@ def users_group() -> None:
 @click.pass_obj
 def list_users(settings: Settings, as_json: bool) -> None:
     """List all users."""
-    with _register(settings) as database, database.snapshot() as snapshot:
+    with _reading(settings) as (_, snapshot):
         found = [_user(each) for each in users.everything(snapshot)]
     rows = [each | {"has_password": "yes" if each["has_password"] else "no"} for each in found]
     show(found, as_json, table("id email name role_level has_password", rows))
@@ -335,8 +331,9 @@ def describe(base_url: str) -> dict[str, Any]:
     return describe_api(base_url)
 
 
-def _opened(settings: Settings, url: str | None = None) -> Database:
-    return open_database(url or settings.database, prepares=settings.prepared_statements == "on")
+def _opened(settings: Settings, url: str | None = None, *, only_reads: bool = False) -> Database:
+    prepares = settings.prepared_statements == "on"
+    return open_database(url or settings.database, prepares=prepares, only_reads=only_reads)
 
 
 @contextlib.contextmanager
@@ -347,6 +344,15 @@ def _register(settings: Settings) -> Iterator[Database]:
         yield database
 
 
+@contextlib.contextmanager
+def _reading(settings: Settings) -> Iterator[tuple[Database, Snapshot]]:
+    """Open the database of the settings as it is, for reading alone."""
+    with contextlib.closing(_opened(settings, only_reads=True)) as database:
+        require_up_to_date(database)
+        with database.snapshot() as snapshot:
+            yield database, snapshot
+
+
 def _metrics(settings: Settings, port: int) -> list[Observe]:
     if not settings.metrics_port:
         return []
@@ -354,13 +360,7 @@ def _metrics(settings: Settings, port: int) -> list[Observe]:
         raise SettingError(f"ROLLBOOK_METRICS_PORT is {port}, the port of the API: choose another.")
     from rollbook.metrics import serve_metrics  # noqa: PLC0415 - off by default
 
-    try:
-        return [serve_metrics(settings.host, settings.metrics_port, __version__)]
-    except OSError as error:
-        raise SettingError(
-            f"Cannot serve metrics on {settings.host}, port {settings.metrics_port}: {error.strerror}. "
-            "Choose another with ROLLBOOK_METRICS_PORT."
-        ) from None
+    return [serve_metrics(settings.host, settings.metrics_port, __version__)]
 
 
 def _site(site: sites.Site) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from rollbook.observations import (
     RequestFailed,
     StorageUnavailable,
 )
+from rollbook.settings import SettingError
 
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
@@ -17,7 +18,7 @@ BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 1
 def serve_metrics(host: str, port: int, version: str) -> Observe:
     """Listen for Prometheus on `/metrics`, and return the observer that counts.
 
-    Raises OSError where the port is taken.
+    Raises SettingError where the port is taken.
     """
     registry = CollectorRegistry()
     requests = Counter(
@@ -47,5 +48,11 @@ def serve_metrics(host: str, port: int, version: str) -> Observe:
             case ConnectionRefused():
                 refused.inc()
 
-    start_http_server(port, addr=host, registry=registry)
+    try:
+        start_http_server(port, addr=host, registry=registry)
+    except OSError as error:
+        raise SettingError(
+            f"Cannot serve metrics on {host}, port {port}: {error.strerror}. Choose another with "
+            "ROLLBOOK_METRICS_PORT."
+        ) from None
     return observe

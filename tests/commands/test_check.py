@@ -110,14 +110,6 @@ def test_two_rows_that_share_what_is_unique_are_found(register: str) -> None:
     assert ("has an e-mail that another contact has" in found) != register.startswith("sqlite")
 
 
-@pytest.mark.sqlite
-def test_a_file_that_is_not_there_is_not_whole_and_not_made(tmp_path: Path) -> None:
-    missing = tmp_path / "mistyped.db"
-    done = run_rollbook("db", "check", ROLLBOOK_DATABASE=f"sqlite:///{missing}")
-    assert (done.returncode, missing.exists()) == (1, False)
-    assert "There is no database" in done.stderr
-
-
 def test_what_is_owed_to_the_search_index_gets_its_keys_with_it(register: str) -> None:
     damaged(register, "INSERT INTO search_backlog SELECT site_id, id FROM contacts")
     damaged(register, "UPDATE contacts SET search_keys = NULL")

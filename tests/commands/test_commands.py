@@ -12,11 +12,12 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from databases import empty_url_of, run_sql
+from databases import empty_url_of, on_postgresql, run_sql
 from rollbook import __version__
 from rollbook.cli import main
 from rollbook.register.callers import PERMISSIONS
 from rollbook.settings import Settings
+from rollbook.storage.tables import REVISIONS
 from support import RunningServer, run_rollbook
 
 
@@ -95,6 +96,7 @@ def test_upgrade_makes_the_schema_once(rollbook: Run, tmp_path: Path) -> None:
 
 
 def test_sites_are_made_and_listed(rollbook: Run) -> None:
+    assert rollbook("db", "upgrade").returncode == 0
     assert document(rollbook("sites", "list", "--json")) == []
     kept = document(rollbook("sites", "create", "--id", "123", "--title", "Harbour Studio", "--json"))
     assert kept == {"id": "123", "title": "Harbour Studio", "subdomain": "harbour-studio"}
@@ -276,13 +278,69 @@ def test_check_finds_references_to_nothing(serve: Callable[..., RunningServer]) 
     ],
 )
 def test_a_database_that_cannot_be_used_is_refused_with_what_to_do(url: str, words: str) -> None:
-    for command in (["serve"], ["db", "upgrade"], ["sites", "list"]):
+    for command in (["serve"], ["db", "upgrade"], ["sites", "create"]):
         refused = run_rollbook(*command, PORT="0", ROLLBOOK_DATABASE=url)
         assert refused.returncode == 1
         assert words in refused.stderr
         assert "ROLLBOOK_DATABASE" in refused.stderr
         assert "secret" not in refused.stderr
         assert "Traceback" not in refused.stderr
+
+
+READING = [("db", "check"), ("sites", "list"), ("keys", "list"), ("users", "list")]
+READS = pytest.mark.parametrize("command", READING, ids=" ".join)
+
+
+def refused_with(words: str, command: tuple[str, ...], url: str) -> None:
+    done = run_rollbook(*command, ROLLBOOK_DATABASE=url)
+    assert (done.returncode, done.stdout, "Traceback" in done.stderr) == (1, "", False)
+    assert words in done.stderr
+
+
+@READS
+@pytest.mark.sqlite
+def test_a_command_that_only_reads_makes_no_file(command: tuple[str, ...], tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/mistyped.db"
+    refused_with(f"There is no register in {url}. Set ROLLBOOK_DATABASE to", command, url)
+    assert list(tmp_path.iterdir()) == []
+
+
+@READS
+def test_a_command_that_only_reads_makes_no_register(command: tuple[str, ...], tmp_path: Path) -> None:
+    path = tmp_path / "rollbook.db"
+    url = empty_url_of(path)
+    if on_postgresql():
+        refused_with("or make one there with `rollbook serve`.", command, url)
+        assert run_sql(url, "SELECT tablename FROM pg_tables WHERE schemaname = 'public'") == []
+    else:
+        path.touch()
+        refused_with("or make one there with `rollbook serve`.", command, url)
+        assert [each.stat().st_size for each in tmp_path.iterdir()] == [0]
+
+
+@READS
+@pytest.mark.sqlite
+def test_a_command_that_only_reads_leaves_the_file_of_another_program_as_it_is(
+    command: tuple[str, ...], tmp_path: Path
+) -> None:
+    other = tmp_path / "other.db"
+    run_sql(f"sqlite:///{other}", "CREATE TABLE notes (note TEXT)")
+    before = other.read_bytes()
+    refused_with("There is no register in", command, f"sqlite:///{other}")
+    assert {each: each.read_bytes() for each in tmp_path.iterdir()} == {other: before}
+
+
+@READS
+def test_a_command_that_only_reads_leaves_an_older_schema_to_the_upgrade(
+    command: tuple[str, ...], tmp_path: Path
+) -> None:
+    url = empty_url_of(tmp_path / "rollbook.db")
+    assert run_rollbook("db", "upgrade", ROLLBOOK_DATABASE=url).returncode == 0
+    run_sql(url, "DROP TABLE contact_days")
+    run_sql(url, "UPDATE alembic_version SET version_num = ?", REVISIONS[-2])
+    refused_with(f"The schema of {url} is {REVISIONS[-2]}", command, url)
+    refused_with("Run `rollbook db upgrade` first", command, url)
+    assert run_sql(url, "SELECT version_num FROM alembic_version") == [(REVISIONS[-2],)]
 
 
 @pytest.mark.sqlite

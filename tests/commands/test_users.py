@@ -85,6 +85,7 @@ def test_users_are_listed_with_whether_they_have_a_password(url: str) -> None:
 
 def test_an_empty_register_has_no_users(tmp_path: Path) -> None:
     empty = empty_url_of(tmp_path / "empty.db")
+    assert run(empty, "db", "upgrade").returncode == 0
     assert document(run(empty, "users", "list", "--json")) == []
     refused = run(empty, "users", "password", EMAIL, "--stdin", given=LONG.encode())
     assert (refused.returncode, refused.stdout) == (1, "")

@@ -24,11 +24,13 @@ Out = TypeVar("Out")
 
 class Database:
     """The register's database, for one thread at a time with `snapshot` and `transaction`, or, once
-    `start` was called, for an event loop with `read`, `glance`, `remembered` and `write`.
+    `start` was called, for an event loop with `read`, `glance`, `remembered` and `write`. One that
+    `only_reads` is there already, and stays as it is.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, *, only_reads: bool = False) -> None:
         self.engine = engine
+        self._only_reads = only_reads
         self._writer: Writer | None = None
         self._glancer: Session | None = None
         self._sessions: list[Session] = []
@@ -86,7 +88,9 @@ class Database:
                 session.roll_back()
 
     def _opened(self) -> Writer:
-        if self._writer is None:
+        if self._writer is None and self._only_reads:
+            self._writer = Writer(self.engine, self.engine.open_onlooker())
+        elif self._writer is None:
             self.engine.prepare()
             self._writer = Writer(self.engine, self.engine.open_writer())
         return self._writer

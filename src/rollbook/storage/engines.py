@@ -164,6 +164,9 @@ class Engine(Protocol):
     def open_reader(self) -> Session:
         """Return a session that cannot write."""
 
+    def open_onlooker(self) -> Session:
+        """Return a session that changes nothing, not even how the database is kept."""
+
     def open_carrier(self, *, writing: bool) -> Carrier:
         """Return a way to carry tables; raise StorageError where the database serves, or is copied into.
 

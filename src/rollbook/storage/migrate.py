@@ -1,6 +1,7 @@
-"""Brings a database to the schema of this program, where it is not there yet."""
+"""Brings a database to the schema of this program, where it is not there yet; or says that it is not."""
 
 from rollbook.storage.database import Database
+from rollbook.storage.faults import SchemaMismatch, StorageError
 from rollbook.storage.tables import REVISIONS
 
 
@@ -13,3 +14,19 @@ def bring_up_to_date(database: Database) -> None:
     except Exception as error:
         cause = getattr(error, "orig", None) or error
         raise database.engine.explained(cause) from error
+
+
+def require_up_to_date(database: Database) -> None:
+    """Raise StorageError where there is no register, or one with an older schema; change nothing."""
+    name = database.engine.name
+    revision = database.revision() if database.engine.is_there() else None
+    if revision is None:
+        raise StorageError(
+            f"There is no register in {name}. Set ROLLBOOK_DATABASE to the one that you mean, or make one "
+            "there with `rollbook serve`."
+        )
+    if revision != REVISIONS[-1]:
+        raise SchemaMismatch(
+            f"The schema of {name} is {revision}, but this program needs {REVISIONS[-1]}. Run "
+            "`rollbook db upgrade` first, which changes it; or use the Rollbook that made it."
+        )

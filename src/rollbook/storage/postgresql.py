@@ -171,6 +171,10 @@ class PostgreSQL:
         """Return a session for reading."""
         return self._session()
 
+    def open_onlooker(self) -> "PostgreSQLSession":
+        """Return a session for reading."""
+        return self._session()
+
     def open_carrier(self, *, writing: bool) -> Carrier:
         """Return a way to carry tables, with a lock that those who copy from it share."""
         # Seldom asked for.

@@ -158,13 +158,17 @@ class SQLite:
         self._watches.append(watch)
         return SQLiteSession(connection, watch)
 
+    def open_onlooker(self) -> "SQLiteSession":
+        """Return a session that changes nothing, not even how the file is kept."""
+        return SQLiteSession(self._open(("query_only", "ON", 1)))
+
     def open_carrier(self, *, writing: bool) -> "SQLiteSession":
         """Return a session to carry tables; one that writes has the lock that a server holds."""
         if writing:
             self.prepare()
             self.lock_for_server()
             return self.open_writer()
-        return SQLiteSession(self._open(("query_only", "ON", 1)))
+        return self.open_onlooker()
 
     def _open(self, *pragmas: tuple[str, str | int, str | int]) -> Connection:
         try:
