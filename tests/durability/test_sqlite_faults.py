@@ -18,6 +18,7 @@ from rollbook.register import checks, contacts, erasure, upkeep
 from rollbook.register.callers import Caller
 from rollbook.register.resource import Found
 from rollbook.storage.database import Database
+from rollbook.storage.engines import explaining
 from rollbook.storage.faults import Unavailable
 from rollbook.storage.sqlite import SQLite
 from support import Reply, RunningServer, readable, run_rollbook, wait_until
@@ -103,7 +104,7 @@ class World:
 
     def checkpoint(self) -> None:
         """Carry all of the log over."""
-        with self.database._explaining():
+        with explaining(self.database.engine):
             self.database._session().rows("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def assert_holds(self) -> None:
