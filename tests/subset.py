@@ -49,6 +49,8 @@ FUNCTIONS = frozenset(
         "substr",
         "length",
         "translate",
+        "replace",
+        "btrim",
         "md5",
         "json_array_elements",
         "json_array_elements_text",
