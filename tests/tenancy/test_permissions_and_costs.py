@@ -7,10 +7,10 @@ from register.house import caller, create, new, open_register, page, stored
 
 from rollbook.api.routes import all_routes
 from rollbook.jsonapi.errors import Refused
-from rollbook.register import contacts, tags
-from rollbook.register.callers import PERMISSIONS
+from rollbook.register import contacts, merging, notes, tags
+from rollbook.register.callers import PERMISSIONS, Caller
 from rollbook.register.catalogue import RESOURCES
-from rollbook.register.resource import OneAsked, each_one, find
+from rollbook.register.resource import Found, OneAsked, each_one, find
 from support import RunningServer
 
 OF_TAGS = "/v1/contacts/{id}/relationships/tags"
@@ -158,4 +158,33 @@ def test_a_foreign_id_costs_as_many_statements_as_an_unknown_one(tmp_path: Any) 
     ):
         costs = {page(database, f"filter[{name}]={each}", asker)[1] for each in (there, nowhere)}
         assert len(costs) == 1, name
+    database.close()
+
+
+def test_an_unknown_id_costs_as_many_statements_however_many_sites_a_key_sees(tmp_path: Any) -> None:
+    database = open_register(tmp_path / "rollbook.db")
+
+    def costs(asker: Caller) -> tuple[int, int]:
+        with database.snapshot() as snapshot:
+            with pytest.raises(Refused):
+                find(snapshot, contacts.RESOURCE, asker, "2301999999")
+            of_contact = snapshot.statements_run
+            assert notes.all_problems(snapshot, notes.NewNote(asker, "2301999999", "x", ()))
+            return of_contact, snapshot.statements_run - of_contact
+
+    assert costs(caller(*range(1, 1_001))) == costs(caller(1))
+    database.close()
+
+
+def test_a_merged_contact_is_told_to_a_key_of_many_sites_and_to_none_of_others(tmp_path: Any) -> None:
+    database = open_register(tmp_path / "rollbook.db")
+    both = [new(site_id=2, who=caller(2), email=f"{name}@b.test") for name in "ab"]
+    survivor, other = (stored(each).id for each in create(database, *both))
+    with database.transaction() as transaction:
+        found = Found(caller(2), 2, survivor)
+        merging.merge_many(transaction, [merging.Merge(found, other)])
+    for sites, told in (((1, 2, 3), ("contacts", survivor)), ((1, 3), None)):
+        with database.snapshot() as snapshot, pytest.raises(Refused) as refused:
+            find(snapshot, contacts.RESOURCE, caller(*sites), str(other))
+        assert refused.value.problems[0].existing == told
     database.close()

@@ -1,6 +1,7 @@
 """Contacts: the people on one's sites, one per e-mail and site."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import orjson
@@ -9,7 +10,7 @@ from sqlalchemy import bindparam, delete, select, update
 from rollbook.jsonapi.errors import Problem, Refusal, Refused
 from rollbook.jsonapi.reading import Draft
 from rollbook.jsonapi.resource import Record
-from rollbook.register import audience, audit, consent, custom_fields, days, tags, text
+from rollbook.register import audience, audit, consent, custom_fields, days, plans, tags, text
 from rollbook.register.callers import Caller
 from rollbook.register.consent import Circumstances, Subscription
 from rollbook.register.contact_type import (
@@ -127,11 +128,6 @@ delete_whole = tuple(
         (search_backlog, search_backlog.c.contact_id),
         (contact_notes, contact_notes.c.contact_id),
         (table, table.c.id),
-    )
-)
-survivor_of = Statement(
-    select(contact_tombstones.c.survivor_id).where(
-        contact_tombstones.c.site_id == bindparam("site_id"), contact_tombstones.c.id == bindparam("id")
     )
 )
 
@@ -322,11 +318,19 @@ def delete_with_all(transaction: Transaction, site_id: int, contact_id: int, sta
 
 def gone(snapshot: Snapshot, caller: Caller, contact_id: int) -> Problem | None:
     """Return the refusal that names the survivor of a merged contact, where the caller may know it."""
-    for site_id in sorted(caller.sites):
-        row = snapshot.row(survivor_of, {"site_id": site_id, "id": contact_id})
-        if row is not None and row[0] is not None and caller.may(VIEW):
-            return Problem(Refusal.NOT_FOUND, existing=(TYPE.name, row[0]), existing_as="merged_into")
-    return None
+    sites = sorted(caller.sites)
+    row = snapshot.row(_survivor_of(plans.site_places(sites)), plans.site_values(sites) | {"id": contact_id})
+    if row is None or row[0] is None or not caller.may(VIEW):
+        return None
+    return Problem(Refusal.NOT_FOUND, existing=(TYPE.name, row[0]), existing_as="merged_into")
+
+
+@lru_cache
+def _survivor_of(sites: int) -> Statement:
+    of_sites = plans.of_sites(contact_tombstones.c.site_id, sites)
+    return Statement(
+        select(contact_tombstones.c.survivor_id).where(of_sites, contact_tombstones.c.id == bindparam("id"))
+    )
 
 
 def _made(new: NewContact, contact_id: int, moment: str, defined: tuple[str, ...]) -> Record:

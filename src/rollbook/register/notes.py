@@ -2,12 +2,12 @@
 
 from typing import Any, NamedTuple
 
-from sqlalchemy import bindparam, delete, insert, select, update
+from sqlalchemy import bindparam, delete, insert, update
 
 from rollbook.jsonapi.errors import Problem, Refusal, Refused
-from rollbook.jsonapi.reading import Draft, read_id
+from rollbook.jsonapi.reading import Draft
 from rollbook.jsonapi.resource import Attribute, Filter, Kind, Record, Relationship, ResourceType
-from rollbook.register import audit
+from rollbook.register import audit, contacts
 from rollbook.register.audit import ids_asked
 from rollbook.register.callers import Caller
 from rollbook.register.moments import now
@@ -20,12 +20,12 @@ from rollbook.register.resource import (
     Resource,
     each_by,
     missing,
+    site_of,
     stored,
 )
 from rollbook.storage import dialects
 from rollbook.storage.statements import InsertRows, Row, Statement
 from rollbook.storage.tables import contact_notes as table
-from rollbook.storage.tables import contacts
 from rollbook.storage.transactions import Snapshot, Transaction
 
 VIEW = "view:contact_notes"
@@ -92,11 +92,6 @@ class NoteChange(NamedTuple):
     problems: tuple[Problem, ...]
 
 
-site_of_contact = Statement(
-    select(contacts.c.site_id).where(
-        contacts.c.site_id == bindparam("site_id"), contacts.c.id == bindparam("id")
-    )
-)
 add_note = InsertRows(insert(table), ["site_id", "id", "contact_id", "body", "created_at", "updated_at"])
 change_note = Statement(
     update(table)
@@ -117,7 +112,8 @@ def prepare(caller: Caller, _site_id: int, draft: Draft) -> NewNote:
 
 def all_problems(snapshot: Snapshot, new: NewNote) -> list[Problem]:
     """Return every problem of a note that cannot be made."""
-    return [*new.problems, *([] if _site_of(snapshot, new) else [_no_contact()])]
+    site_id = site_of(snapshot, contacts.RESOURCE, new.caller, new.contact_id)
+    return [*new.problems, *([_no_contact()] if site_id is None else [])]
 
 
 def create_many(transaction: Transaction, items: list[NewNote]) -> list[Record | Refused]:
@@ -151,8 +147,8 @@ def remove_many(transaction: Transaction, items: list[Found]) -> list[Refused | 
 
 
 def _create(transaction: Transaction, new: NewNote) -> Record | Refused:
-    site_id = _site_of(transaction, new)
-    if not site_id:
+    site_id = site_of(transaction, contacts.RESOURCE, new.caller, new.contact_id)
+    if site_id is None:
         return Refused(_no_contact())
     moment = now()
     (note_id,) = transaction.new_ids("contact_notes", 1)
@@ -185,17 +181,6 @@ def _remove(transaction: Transaction, found: Found) -> Refused | None:
     transaction.run(delete_note, {"site_id": found.site_id, "id": found.id})
     audit.record(transaction, TYPE.name, "delete", [(found.site_id, found.id, found.caller)], now())
     return None
-
-
-def _site_of(snapshot: Snapshot, new: NewNote) -> int:
-    """Return the site of a new note's contact, or 0 where the caller sees no such contact."""
-    number = read_id(new.contact_id)
-    if number is None:
-        return 0
-    for site_id in sorted(new.caller.sites):
-        if snapshot.row(site_of_contact, {"site_id": site_id, "id": number}):
-            return site_id
-    return 0
 
 
 def _no_contact() -> Problem:

@@ -185,13 +185,13 @@ def filter_values(declared: Filter, alternatives: Sequence[Sequence[Any]]) -> di
     return given
 
 
-def of_sites(resource: "Resource", sites: int) -> ColumnElement[bool]:
+def of_sites(site: ColumnElement[Any], sites: int) -> ColumnElement[bool]:
     """Return the condition that binds a statement to sites, of which it has so many places."""
     if not sites:
-        return dialects.among(resource.site, bindparam("sites"))
+        return dialects.among(site, bindparam("sites"))
     if sites == 1:
-        return resource.site == bindparam("site_0")
-    return resource.site.in_([bindparam(f"site_{at}") for at in range(sites)])
+        return site == bindparam("site_0")
+    return site.in_([bindparam(f"site_{at}") for at in range(sites)])
 
 
 def _source(resource: "Resource", shape: Shape, columns: Sequence[Any]) -> tuple[Select[Any], Keys]:
@@ -276,7 +276,7 @@ def _whole(resource: "Resource", page: Any, keys: Keys, backwards: bool = False)
 
 
 def _conditions(resource: "Resource", shape: Shape, without: str = "") -> list[ColumnElement[bool]]:
-    conditions = [of_sites(resource, shape.sites)]
+    conditions = [of_sites(resource.site, shape.sites)]
     if resource.listed is not None:
         conditions.append(resource.listed)
     if shape.plan is Plan.IDS:

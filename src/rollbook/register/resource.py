@@ -280,14 +280,22 @@ def each_one(snapshot: Snapshot, items: list[OneAsked]) -> list[Collection | Non
 
 def find(snapshot: Snapshot, resource: Resource, caller: Caller, resource_id: str) -> int:
     """Return the site of a resource; raise Refused, as for an unknown id, where the caller sees none."""
+    site_id = site_of(snapshot, resource, caller, resource_id)
+    if site_id is None:
+        raise missing(snapshot, resource, caller, resource_id)
+    return site_id
+
+
+def site_of(snapshot: Snapshot, resource: Resource, caller: Caller, resource_id: str) -> int | None:
+    """Return the site of a resource, or None where the caller sees none with this id."""
     number = read_id(resource_id)
-    if number is not None and caller.sites:
+    if number is not None:
         for sites in _sites_to_look_at(resource, caller.sites, [number]):
             values = plans.site_values(sites) | {"id": number}
             row = snapshot.row(_site_of(resource, plans.site_places(sites)), values)
             if row is not None:
                 return int(row[0])
-    raise missing(snapshot, resource, caller, resource_id)
+    return None
 
 
 def missing(snapshot: Snapshot, resource: Resource, caller: Caller, resource_id: str) -> Refused:
@@ -488,21 +496,21 @@ def _page_by_cursor(
 @lru_cache(maxsize=plans.MOST_SHAPES)
 def _site_of(resource: Resource, sites: int) -> Statement:
     return Statement(
-        select(resource.site).where(plans.of_sites(resource, sites), resource.id == bindparam("id"))
+        select(resource.site).where(plans.of_sites(resource.site, sites), resource.id == bindparam("id"))
     )
 
 
 @lru_cache(maxsize=plans.MOST_SHAPES)
 def _of_ids(resource: Resource, sites: int) -> Statement:
     wanted = dialects.among(resource.id, bindparam("ids"))
-    rows = select(*resource.columns).where(plans.of_sites(resource, sites), wanted)
+    rows = select(*resource.columns).where(plans.of_sites(resource.site, sites), wanted)
     return Statement(rows.order_by(resource.id))
 
 
 @lru_cache(maxsize=plans.MOST_SHAPES)
 def _of_id(resource: Resource, sites: int) -> Statement:
     wanted = resource.id == bindparam("id")
-    return Statement(select(*resource.columns).where(plans.of_sites(resource, sites), wanted))
+    return Statement(select(*resource.columns).where(plans.of_sites(resource.site, sites), wanted))
 
 
 # The sites that resources were last found in. A resource stays in its site; should an id be of another one,
