@@ -323,13 +323,17 @@ class Model(Register):
         meta = document.get("meta") or {}
         if meta.get("match", "email") not in ("email", "external_user_id"):
             raise refused(422, "Match is invalid", "/meta/match")
-        contact, made = self._upsert(
+        contact, made, given = self._upsert(
             key, document, "update", by_external=meta.get("match") == "external_user_id"
         )
-        return self.created(contact) if made else self.showing(contact)
+        if made:
+            return self.created(contact)
+        return self.showing(contact) if key.may("view:contacts") else self.showing_given(contact, given)
 
-    def _upsert(self, key: Key, document: Json, on_duplicate: str, by_external: bool) -> tuple[Thing, bool]:
-        """Return the contact, and whether it is new."""
+    def _upsert(
+        self, key: Key, document: Json, on_duplicate: str, by_external: bool
+    ) -> tuple[Thing, bool, set[str]]:
+        """Return the contact, whether it is new, and the names of what was given for it."""
         data, meta = document["data"], document.get("meta") or {}
         if not isinstance(data, dict):
             raise refused(400, "Request body must contain a data object", "/data")
@@ -369,13 +373,15 @@ class Model(Register):
             if external or tags:
                 contact.updated_at = Learned("moment", contact.created_at)
                 contact.audit.add(("contacts.update", key.id))
-            return contact, True
+            return contact, True, set()
+        names = {name for name in given if name != "subscribed" or given[name] is not None}
+        names |= {"site"} if tags is None else {"site", "tags"}
         if on_duplicate == "update":
             opted_out = bool(contact.ledger) and not contact.subscribed
             if opted_out and meta.get("resubscribe") is not True:
                 given.pop("subscribed", None)
             self._change_contact(key, contact, given, tags, circumstances)
-        return contact, False
+        return contact, False, names
 
     def batch(self, key: Key, document: Json) -> Answer:
         """Upsert many contacts, each by itself."""
@@ -389,9 +395,11 @@ class Model(Register):
         counts = dict.fromkeys(("created", "updated", "skipped", "refused"), 0)
         results: list[Json] = []
         shown: list[Thing] = []
+        whole: list[Thing] = []
+        named: dict[int, set[str]] = {}
         for at, data in enumerate(document["data"]):
             try:
-                contact, made = self._upsert(
+                contact, made, names = self._upsert(
                     key, {"data": data, "meta": meta}, on_duplicate, by_external=False
                 )
             except Refused as no:
@@ -405,8 +413,12 @@ class Model(Register):
             if not skipped or key.may("view:contacts"):
                 result["id"] = contact.id
                 shown += [contact] if contact not in shown else []
+                whole += [contact] if made or key.may("view:contacts") else []
+                named.setdefault(contact.number, set()).update(names)
             results.append(result)
-        data = [self.resource(each) for each in shown]
+        data = [
+            self.resource(each) if each in whole else self.given(each, named[each.number]) for each in shown
+        ]
         return Answer(200, {"data": data, "meta": {**counts, "results": results}})
 
     def perform(self, key: Key, document: Json) -> Answer:

@@ -121,6 +121,18 @@ class Register:
         url = Url((self.api, thing.type, thing.id))
         return Answer(200, {"data": self.resource(thing), "links": {"self": url, "current": url}}, thing)
 
+    def given(self, thing: Thing, names: set[str]) -> Json:
+        """Return the resource object with nothing but the attributes and relationships of these names."""
+        whole = self.resource(thing)
+        for part in ("attributes", "relationships"):
+            whole[part] = {name: value for name, value in whole[part].items() if name in names}
+        return whole
+
+    def showing_given(self, thing: Thing, names: set[str]) -> Answer:
+        """Return the answer that shows what was given for a resource, to one who may not view it."""
+        url = Url((self.api, thing.type, thing.id))
+        return Answer(200, {"data": self.given(thing, names), "links": {"self": url, "current": url}})
+
     def created(self, thing: Thing) -> Answer:
         """Return the answer that shows a new resource."""
         return Answer(201, self.showing(thing).document, thing)
