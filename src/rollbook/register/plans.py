@@ -107,7 +107,7 @@ def has_few(snapshot: Snapshot, resource: "Resource", sites: tuple[int, ...], mo
 
 @lru_cache(maxsize=MOST_SHAPES)
 def _one_beyond(resource: "Resource", sites: int) -> Statement:
-    return Statement(select(resource.id).where(of_sites(resource, sites)).limit(1).offset(bindparam("most")))
+    return Statement(select(resource.id).where(of_sites(resource.site, sites)).limit(1).offset(bindparam("most")))
 
 
 @lru_cache(maxsize=MOST_SHAPES)
