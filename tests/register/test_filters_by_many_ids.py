@@ -1,15 +1,19 @@
 """Proves that filters by ids find what a look at each resource finds, however many ids are asked for."""
 
+import gc
+import tracemalloc
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import pytest
 from register.house import caller, create, new, open_register, page, stored
 
-from rollbook.register import notes, tagging, tags
+from rollbook.register import notes, plans, tagging, tags
+from rollbook.register.catalogue import RESOURCES
 from rollbook.register.resource import Found
 from rollbook.register.tagging import Tagging, Verb
 from rollbook.storage.database import Database
+from rollbook.storage.postgresql import POSTGRESQL
 from rollbook.storage.statements import every_statement
 
 # More than have places, and more than are looked up as sets.
@@ -163,3 +167,20 @@ def test_all_larger_numbers_of_ids_share_their_statements(world: World, of: str,
     for many in (101, 999, MOST):
         ask(many)
     assert set(every_statement) - before == set()
+
+
+def test_a_statement_that_is_kept_takes_little_more_memory_than_its_text() -> None:
+    filters = tuple((name, (plans.MOST_VALUE_PLACES,)) for name in MEANS)
+
+    def text_of(age: str) -> str:
+        shape = plans.Shape(1, filters, ((age, True),), plans.Plan.SORT)
+        return plans.page_statement(RESOURCES["contacts"], shape).compiled(POSTGRESQL)[0]
+
+    text_of("created_at")  # What all statements share is made.
+    gc.collect()
+    tracemalloc.start()
+    text = text_of("name")
+    gc.collect()
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert taken < 5 * len(text)

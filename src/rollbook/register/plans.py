@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from enum import Enum
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
@@ -97,6 +97,11 @@ def has_walk(resource: "Resource", shape: Shape, name: str, lengths: tuple[int, 
     return lengths == (1,) or (bool(walk.needs_all) and len(lengths) == 1)
 
 
+def _kept(select_for: Callable[..., Select[Any]]) -> Callable[..., Statement]:
+    """Have the statements of the shapes that are asked for kept, but not the expressions, which are large."""
+    return lru_cache(maxsize=MOST_SHAPES)(lambda *shape: Statement(partial(select_for, *shape)))
+
+
 def has_few(snapshot: Snapshot, resource: "Resource", sites: tuple[int, ...], most: int) -> bool:
     """Say whether sites have no more than so many resources, those included that no list shows."""
     if resource.total is not None:
@@ -105,13 +110,13 @@ def has_few(snapshot: Snapshot, resource: "Resource", sites: tuple[int, ...], mo
     return not snapshot.rows(_one_beyond(resource, site_places(sites)), values)
 
 
-@lru_cache(maxsize=MOST_SHAPES)
-def _one_beyond(resource: "Resource", sites: int) -> Statement:
-    return Statement(select(resource.id).where(of_sites(resource.site, sites)).limit(1).offset(bindparam("most")))
+@_kept
+def _one_beyond(resource: "Resource", sites: int) -> Select[Any]:
+    return select(resource.id).where(of_sites(resource.site, sites)).limit(1).offset(bindparam("most"))
 
 
-@lru_cache(maxsize=MOST_SHAPES)
-def page_statement(resource: "Resource", shape: Shape, backwards: bool = False) -> Statement:
+@_kept
+def page_statement(resource: "Resource", shape: Shape, backwards: bool = False) -> Select[Any]:
     """Return the statement for a page by number; the plan that finds all answers how many in each row, and
     the one that finds few answers all of them.
 
@@ -120,39 +125,39 @@ def page_statement(resource: "Resource", shape: Shape, backwards: bool = False) 
     if shape.plan in (Plan.WALK, Plan.IDS, Plan.FEW):
         rows, keys = _source(resource, shape, resource.columns)
         rows = rows.order_by(*_ordering(keys, backwards))
-        return Statement(rows if shape.plan is Plan.FEW else rows.limit(SIZE).offset(OFFSET))
+        return rows if shape.plan is Plan.FEW else rows.limit(SIZE).offset(OFFSET)
     if shape.plan is Plan.MERGE:
         found, keys = _merged(resource, shape, [])
         page = select(found).order_by(*_ordering(_named(found, keys))).limit(SIZE).offset(OFFSET).subquery()
-        return Statement(_whole(resource, page, keys))
+        return _whole(resource, page, keys)
     narrow, keys = _narrow(resource, shape)
     hits = narrow.cte("hits").prefix_with("MATERIALIZED")
     page = select(hits).order_by(*_ordering(_named(hits, keys))).limit(SIZE).offset(OFFSET).subquery()
     many = select(func.count()).select_from(hits).scalar_subquery()
-    return Statement(_whole(resource, page, keys).add_columns(many))
+    return _whole(resource, page, keys).add_columns(many)
 
 
-@lru_cache(maxsize=MOST_SHAPES)
-def count_statement(resource: "Resource", shape: Shape) -> Statement:
+@_kept
+def count_statement(resource: "Resource", shape: Shape) -> Select[Any]:
     """Return the statement for the number of what a question finds."""
     counted = shape._replace(plan=Plan.WALK if shape.plan is Plan.MERGE else shape.plan)
-    return Statement(_source(resource, counted, [func.count()])[0])
+    return _source(resource, counted, [func.count()])[0]
 
 
-@lru_cache(maxsize=MOST_SHAPES)
-def cursor_statement(resource: "Resource", shape: Shape, forward: bool, placed: bool) -> Statement:
+@_kept
+def cursor_statement(resource: "Resource", shape: Shape, forward: bool, placed: bool) -> Select[Any]:
     """Return the statement for a page by cursor; it also answers the sort columns of each row."""
     sorted_by = [resource.sort_columns[name] for name, _ in shape.sort]
     if shape.plan is Plan.MERGE:
         beyond = [forward, placed]
         found, keys = _merged(resource, shape, beyond)
         page = select(found).order_by(*_ordering(_named(found, keys), not forward)).limit(SIZE).subquery()
-        return Statement(_whole(resource, page, keys, not forward).add_columns(*sorted_by))
+        return _whole(resource, page, keys, not forward).add_columns(*sorted_by)
     rows, keys = _source(resource, shape, [*resource.columns, *sorted_by])
     rows = rows.order_by(*_ordering(keys, not forward))
     if placed:
         rows = rows.where(*_beyond(keys, forward))
-    return Statement(rows.limit(SIZE))
+    return rows.limit(SIZE)
 
 
 def site_places(sites: Sequence[int]) -> int:

@@ -1,7 +1,7 @@
 """SQLAlchemy expressions compiled once, so that a request pays for the database alone."""
 
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import orjson
@@ -36,16 +36,20 @@ class Connection(Protocol):
 class Statement:
     """A named question or order to the database.
 
-    The expression is compiled once for each kind of database that uses it, with positional parameters.
-    `only` names the one kind that it is for. `changes` is the table that it changes, where it does, unless
-    `keeps_memory` says that nothing that servers remember of it becomes untrue; and `returns` says whether it
-    answers rows.
+    The expression is compiled once for each kind of database that uses it, with positional parameters. Where
+    it is given as what makes it, the text alone is kept, which takes far less memory. `only` names the one
+    kind that it is for. `changes` is the table that it changes, where it does, unless `keeps_memory` says
+    that nothing that servers remember of it becomes untrue; and `returns` says whether it answers rows.
     """
 
     __slots__ = ("__weakref__", "_compiled", "_expression", "changes", "only", "returns")
 
     def __init__(
-        self, expression: ClauseElement, only: str | None = None, *, keeps_memory: bool = False
+        self,
+        expression: ClauseElement | Callable[[], ClauseElement],
+        only: str | None = None,
+        *,
+        keeps_memory: bool = False,
     ) -> None:
         self._expression = expression
         self._compiled: dict[str, tuple[str, tuple[str, ...], dict[str, Any]]] = {}
@@ -61,7 +65,9 @@ class Statement:
         """Return the SQL, the names of its parameters in order, and the values that are fixed."""
         known = self._compiled.get(dialect.name)
         if known is None:
-            compiled: Any = self._expression.compile(dialect=dialect)
+            given = self._expression
+            expression = given if isinstance(given, ClauseElement) else given()
+            compiled: Any = expression.compile(dialect=dialect)
             fixed = {name: value for name, value in compiled.params.items() if value is not None}
             known = self._compiled[dialect.name] = str(compiled), tuple(compiled.positiontup or ()), fixed
         return known
