@@ -55,6 +55,7 @@ FUNCTIONS = frozenset(
         "json_array_elements",
         "json_array_elements_text",
         "json_to_recordset",
+        "unnest",
         "to_regclass",
         "to_regrole",
         "current_setting",
@@ -88,7 +89,7 @@ PARTS = (
     (
         "contact_search",
         r"\(SELECT (contact_search\.)?contact_id(?: AS contact_id)?\s+FROM contact_search\s+"
-        r"WHERE (contact_search\.)?grams @@ (?:\(SELECT )?CAST\(\$\d+ AS (?i:tsquery)\)",
+        r"WHERE (contact_search\.)?grams @@ (?:(?:\(SELECT )?CAST\(\$\d+ AS (?i:tsquery)\)|asked\.query OFFSET 0\))",
         "each token begins with its site, so that a question finds no contact of another",
     ),
     (

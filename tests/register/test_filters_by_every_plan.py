@@ -27,6 +27,8 @@ from rollbook.storage.database import Database
 MANY = 180
 SIZE = 7
 SITES = (1, 2)
+# More than have places of their own in a statement; nobody is there.
+EMPTY = tuple(range(101, 111))
 # The tags of the contact with a number, in the order of their ids: common ones, a rare one, one of nobody.
 RULES: tuple[Callable[[int], bool], ...] = (
     lambda number: number % 2 == 0,
@@ -141,17 +143,23 @@ ASKED = (
 )
 
 
-@pytest.mark.parametrize("sites", [(1,), SITES], ids=["one site", "two sites"])
+@pytest.mark.parametrize(
+    ("sites", "empty"),
+    [((1,), ()), (SITES, ()), (SITES, EMPTY)],
+    ids=["one site", "two sites", "many sites"],
+)
 @pytest.mark.parametrize("ids_known", [True, False], ids=["few are known", "all are many"])
 @pytest.mark.parametrize("sort", ["-created_at", "created_at", "name", "-email"])
 def test_every_page_is_that_of_a_scan(
     world: tuple[Database, list[Record], dict[int, int]],
     monkeypatch: pytest.MonkeyPatch,
     sites: tuple[int, ...],
+    empty: tuple[int, ...],
     ids_known: bool,
     sort: str,
 ) -> None:
     database, people, numbers = world
+    who = caller(*sites, *empty)
     monkeypatch.setattr(resource, "FAR", 3)
     if not ids_known:
         monkeypatch.setattr(audience, "MOST_IDS", -1)
@@ -180,9 +188,7 @@ def test_every_page_is_that_of_a_scan(
         query = "".join(f"&filter[{part.replace('=', ']=', 1)}" for part in named.split("&"))
         found = []
         for number in itertools.count(1):
-            got, _ = page(
-                database, f"sort={sort}&page[size]={SIZE}&page[number]={number}{query}", caller(*sites)
-            )
+            got, _ = page(database, f"sort={sort}&page[size]={SIZE}&page[number]={number}{query}", who)
             assert got.total == len(wanted), (text, number)
             found += [each.id for each in got.records]
             if number * SIZE > len(wanted):
@@ -190,9 +196,7 @@ def test_every_page_is_that_of_a_scan(
         assert found == wanted, text
         found, cursor = [], ""
         while True:
-            got, _ = page(
-                database, f"sort={sort}&page[size]={SIZE}&page[after]={cursor}{query}", caller(*sites)
-            )
+            got, _ = page(database, f"sort={sort}&page[size]={SIZE}&page[after]={cursor}{query}", who)
             found += [each.id for each in got.records]
             if not got.cursors or got.cursors[1] is None:
                 break

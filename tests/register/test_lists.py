@@ -1,6 +1,7 @@
 """Proves what lists find, that they see the asker's sites alone, and that a page costs a fixed number of statements."""
 
 import contextlib
+import itertools
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
@@ -85,6 +86,38 @@ def test_a_search_finds_exactly_those_with_every_word_in_name_or_email(
 ) -> None:
     query = f"filter[search]={quote(' '.join(parts))}"
     assert found_names(people, query, 1) == scanned(" ".join(parts).split())
+
+
+@given(parts=st.lists(PARTS, min_size=1, max_size=4))
+@settings(max_examples=100, deadline=None, print_blob=True)
+def test_a_search_of_many_sites_finds_in_each_what_it_finds_there_alone(
+    people: Database, parts: list[str]
+) -> None:
+    query = f"filter[search]={quote(' '.join(parts))}"
+    expected = scanned(" ".join(parts).split())
+    assert found_names(people, query, *range(1, 20)) == sorted([*expected, *expected])
+    assert found_names(people, query, *range(2, 20)) == expected
+
+
+def test_a_search_of_thousands_of_sites_by_eight_words_is_answered(people: Database) -> None:
+    email = "person12@ex.test"
+    words = [email[start:end] for start, end in itertools.product(range(3), range(-2, 0))] + [
+        email,
+        "person12",
+    ]
+    assert found_names(people, f"filter[search]={'+'.join(words)}", *range(1, 5_000)) == [NAMES[12]] * 2
+
+
+@pytest.mark.postgresql
+def test_a_search_of_many_sites_asks_each_for_itself(database: Database) -> None:
+    asked = gram_query(map(str, range(1, 4)), ('o"b\\',))
+    with database.snapshot() as snapshot:
+        joined = search_questions.narrowed(snapshot, asked)
+        apart = search_questions.narrowed(snapshot, asked, of_many=True)
+    assert ask(database, "SELECT unnest(CAST(? AS tsquery[]))::text", apart) == [
+        (f"'{site} \"b\\\\' & '{site} o\"b' | '{site} long'",) for site in (1, 2, 3)
+    ]
+    assert len(joined.split(" | ")) == 6
 
 
 def scanned(words: list[str], names: list[str] = NAMES) -> list[str]:

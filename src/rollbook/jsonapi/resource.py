@@ -1,6 +1,6 @@
 """Declares a resource type: its attributes, relationships, sorts and filters."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
@@ -79,6 +79,14 @@ class Relationship:
     description: str = ""
 
 
+class Places(list[Any]):
+    """The placeholders of a filter's values, in a statement that is `of_many` sites or of the usual few."""
+
+    def __init__(self, places: Iterable[Any], *, of_many: bool = False) -> None:
+        super().__init__(places)
+        self.of_many = of_many
+
+
 @dataclass(frozen=True, slots=True)
 class Filter:
     """One filter of a collection.
@@ -97,12 +105,12 @@ class Filter:
     name: str
     meaning: str
     values: Callable[[str, tuple[int, ...]], Sequence[Any] | None]
-    condition: Callable[[Sequence[Any]], Any]
+    condition: Callable[[Places], Any]
     example: str = ""
     of_list: Callable[[Any, Any], Any] | None = None
     selective: bool = False
     walk: Any = None
-    probe: Callable[[Sequence[Any]], Any] | None = None
+    probe: Callable[[Places], Any] | None = None
     count: Callable[..., int | None] | None = None
     grade: str = ""
 

@@ -171,7 +171,7 @@ def _part_of(
         f"whose {what} contains this, in any case",
         values=lambda value, sites: [text.gram_query(_scopes(sites, letter), (key(value),)), key(value)],
         condition=lambda bound: (
-            search_index.has_tokens(table.c.id, bound[0], UNINDEXED) & condition(bound[1:])
+            search_index.has_tokens(table.c.id, bound[0], UNINDEXED, bound.of_many) & condition(bound[1:])
         ),
         example=example,
         selective=True,
@@ -347,7 +347,7 @@ _STORED = (
         "each of whose words, split at white space, is part of the name or the e-mail, in any case",
         values=_search_values,
         condition=lambda bound: (
-            search_index.has_tokens(table.c.id, bound[0], UNINDEXED) & _has_words(bound[1:])
+            search_index.has_tokens(table.c.id, bound[0], UNINDEXED, bound.of_many) & _has_words(bound[1:])
         ),
         example="ines",
         selective=True,

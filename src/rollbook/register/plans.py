@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import orjson
 from sqlalchemy import ColumnElement, Select, Table, and_, bindparam, func, or_, select, tuple_, union
 
-from rollbook.jsonapi.resource import Filter
+from rollbook.jsonapi.resource import Filter, Places
 from rollbook.storage import dialects
 from rollbook.storage.statements import Statement
 from rollbook.storage.transactions import Snapshot
@@ -287,22 +287,25 @@ def _conditions(resource: "Resource", shape: Shape, without: str = "") -> list[C
     if shape.plan is Plan.IDS:
         conditions.append(dialects.among(resource.id, bindparam("ids")))
     return conditions + [
-        _condition(resource, name, lengths, shape.plan)
+        _condition(resource, name, lengths, shape)
         for name, lengths in shape.filters
         if name != without or (lengths != (1,) and shape.plan is not Plan.MERGE)
     ]
 
 
-def _condition(resource: "Resource", name: str, lengths: tuple[int, ...], plan: Plan) -> ColumnElement[bool]:
+def _condition(
+    resource: "Resource", name: str, lengths: tuple[int, ...], shape: Shape
+) -> ColumnElement[bool]:
     """Return what one filter asks: one of its alternatives, each with so many values."""
     declared = resource.type.filters_by_name[name]
     condition = declared.condition
-    if plan not in (Plan.SORT, Plan.FEW) and declared.probe is not None:
+    if shape.plan not in (Plan.SORT, Plan.FEW) and declared.probe is not None:
         condition = declared.probe
     alternatives = []
     for at, length in enumerate(lengths):
         if length:
-            alternatives.append(condition([bindparam(f"{name}_{at}_{place}") for place in range(length)]))
+            places: list[Any] = [bindparam(f"{name}_{at}_{place}") for place in range(length)]
+            alternatives.append(condition(Places(places, of_many=not shape.sites)))
         else:
             of_list: Any = declared.of_list
             alternatives.append(of_list(bindparam(f"{name}_{at}_list"), bindparam(f"{name}_{at}_many")))

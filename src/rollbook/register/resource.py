@@ -399,8 +399,12 @@ def _arranged(
     alternatives: Sequence[Sequence[Any]],
 ) -> Sequence[Sequence[Any]]:
     """Return the alternatives of a filter, in each of them first what finds the fewest."""
+    of_many = not plans.site_places(sites)
     alternatives = [
-        [narrowed(snapshot, value) if isinstance(value, TokensAsked) else value for value in each]
+        [
+            narrowed(snapshot, value, of_many=of_many) if isinstance(value, TokensAsked) else value
+            for value in each
+        ]
         for each in alternatives
     ]
     walk = resource.type.filters_by_name[name].walk
@@ -419,8 +423,9 @@ def _is_selective(snapshot: Snapshot, asked: PageAsked, sites: tuple[int, ...], 
         if asked.query.page.cursor is None or declared.probe is None or len(alternatives) != 1:
             return True
         most = _most_sorted(snapshot, asked, sites)
+        of_many = not plans.site_places(sites)
         questions = [value for value in alternatives[0] if isinstance(value, Question)]
-        if sum(search_index.count_up_to(snapshot, each, most) for each in questions) < most:
+        if sum(search_index.count_up_to(snapshot, each, most, of_many=of_many) for each in questions) < most:
             return True
     return False
 

@@ -23,6 +23,7 @@ from sqlalchemy import (
     literal_column,
     select,
     table,
+    text,
 )
 from sqlalchemy.dialects.postgresql import TSQUERY
 from sqlalchemy.ext.compiler import compiles
@@ -78,10 +79,19 @@ _matching = {
         _postgresql.c.grams.op("@@")(cast(bindparam("asked"), TSQUERY))
     ),
 }
+# Each site's question for itself, by a plan like that of one alone, whatever number of them is expected.
+MATCHING_EACH = (
+    "SELECT found.contact_id FROM unnest(CAST({} AS tsquery[])) AS asked(query) CROSS JOIN LATERAL "
+    "(SELECT contact_id FROM contact_search WHERE grams @@ asked.query OFFSET 0) AS found"
+)
 _count_up_to = {
     name: Statement(select(func.count()).select_from(found.limit(bindparam("limit")).subquery()), only=name)
     for name, found in _matching.items()
 }
+_count_each_up_to = Statement(
+    text(f"SELECT count(*) FROM ({MATCHING_EACH.format(':asked')} LIMIT :limit) AS counted"),
+    only="postgresql",
+)
 
 _additions = itertools.count(1)
 _last_addition = 0
@@ -125,9 +135,14 @@ def _remove(transaction: Transaction, site_ids: Collection[int], contact_ids: Co
     transaction.run(_remove_on_postgresql, values)
 
 
-def count_up_to(snapshot: Snapshot, asked: str, limit: int) -> int:
-    """Return how many contacts have the tokens that a question asks for, or the limit where more have."""
+def count_up_to(snapshot: Snapshot, asked: str, limit: int, *, of_many: bool = False) -> int:
+    """Return how many contacts have the tokens that a question asks for, or the limit where more have.
+
+    The question is one `of_many` sites where `narrowed` made it so.
+    """
     statement = _count_up_to[snapshot.dialect_name]
+    if of_many and snapshot.dialect_name == "postgresql":
+        statement = _count_each_up_to
     return int(snapshot.rows(statement, {"asked": asked, "limit": limit})[0][0])
 
 
@@ -139,41 +154,42 @@ def as_tsvector_token(token: str) -> str:
 class _HasTokens(Condition):
     """A contact has the tokens that a question asks for."""
 
-    def __init__(self, contact_id: Column[Any], asked: Any, unindexed: Select[Any]) -> None:
+    def __init__(self, contact_id: Column[Any], asked: Any, unindexed: Select[Any], of_many: bool) -> None:
         self.contact_id = contact_id
         self.asked = asked
         self.unindexed = unindexed
+        self.of_many = of_many
 
 
 @compiles(_HasTokens)
 def _has_tokens(element: _HasTokens, compiler: SQLCompiler, **kw: Any) -> str:
-    return _in_index(element, compiler, "rowid", "contact_search MATCH {}", kw)
+    matching = "SELECT rowid FROM contact_search WHERE contact_search MATCH {}"
+    return f"{compiler.process(element.contact_id, **kw)} IN ({_found(element, compiler, matching, kw)})"
 
 
 @compiles(_HasTokens, "postgresql")
 def _has_tokens_on_postgresql(element: _HasTokens, compiler: SQLCompiler, **kw: Any) -> str:
     # As a query of its own it tells the planner nothing; else each search would be planned anew, by what it
     # asks for, which takes longer than the search, and finds the same plan.
-    return _in_index(element, compiler, "contact_id", "grams @@ (SELECT CAST({} AS tsquery))", kw)
+    matching = "SELECT contact_id FROM contact_search WHERE grams @@ (SELECT CAST({} AS tsquery))"
+    ids = _found(element, compiler, MATCHING_EACH if element.of_many else matching, kw)
+    # As an array, they can only be looked up by the primary key: PostgreSQL would now and then rather
+    # read the whole table beside them.
+    return f"{compiler.process(element.contact_id, **kw)} = ANY (ARRAY({ids}))"
 
 
-def _in_index(
-    element: _HasTokens, compiler: SQLCompiler, found: str, condition: str, kw: dict[str, Any]
-) -> str:
-    contact_id = compiler.process(element.contact_id, **kw)
-    matching = condition.format(compiler.process(element.asked, **kw))
-    unindexed = compiler.process(element.unindexed, **kw)
-    ids = f"SELECT {found} FROM contact_search WHERE {matching} UNION ALL {unindexed}"
-    if found == "contact_id":
-        # As an array, they can only be looked up by the primary key: PostgreSQL would now and then rather
-        # read the whole table beside them.
-        return f"{contact_id} = ANY (ARRAY({ids}))"
-    return f"{contact_id} IN ({ids})"
+def _found(element: _HasTokens, compiler: SQLCompiler, matching: str, kw: dict[str, Any]) -> str:
+    asked, unindexed = (compiler.process(each, **kw) for each in (element.asked, element.unindexed))
+    return f"{matching.format(asked)} UNION ALL {unindexed}"
 
 
-def has_tokens(contact_id: Column[Any], asked: Any, unindexed: Select[Any]) -> ColumnElement[bool]:
-    """Say that a contact has the tokens that a `Question` asks for, or is among the `unindexed`."""
-    return _HasTokens(contact_id, asked, unindexed)
+def has_tokens(
+    contact_id: Column[Any], asked: Any, unindexed: Select[Any], of_many: bool = False
+) -> ColumnElement[bool]:
+    """Say that a contact has the tokens that a `Question` asks for, one `of_many` sites or not, or is among
+    the `unindexed`.
+    """
+    return _HasTokens(contact_id, asked, unindexed, of_many)
 
 
 class _IsIndexed(Condition):

@@ -125,21 +125,25 @@ class Question(str):
     __slots__ = ()
 
 
-def narrowed(snapshot: Snapshot, asked: TokensAsked) -> Question:
+def narrowed(snapshot: Snapshot, asked: TokensAsked, *, of_many: bool = False) -> Question:
     """Return the value for `has_tokens`, which asks for rare tokens alone: common ones take long to
     intersect, and narrow little more.
 
     PostgreSQL cannot count up to a limit, but knows what is common; of tokens that only begin so, nothing is
-    known. Raises TakesLong where the snapshot is for a glance, and many contacts may have what is asked for.
+    known. There, `of_many` sites are asked each for itself: for one question, the index takes the square of
+    its length. Raises TakesLong where the snapshot is for a glance, and many may have what is asked for.
     """
     if snapshot.dialect_name != "sqlite":
         if asked.by_beginning:
-            return Question(
-                _joined(asked.of_sites, " & ", " | ", lambda token: as_tsvector_token(token) + ":*")
-            )
-        _statistics.read(snapshot)
-        uncommon = [(_uncommon(asked, at), mark) for at, (_, mark) in enumerate(asked.of_sites)]
-        return Question(_joined(uncommon, " & ", " | ", as_tsvector_token))
+            of_sites, end = asked.of_sites, ":*"
+        else:
+            _statistics.read(snapshot)
+            of_sites = [(_uncommon(asked, at), mark) for at, (_, mark) in enumerate(asked.of_sites)]
+            end = ""
+        each = [
+            _joined([site], " & ", " | ", lambda token: as_tsvector_token(token) + end) for site in of_sites
+        ]
+        return Question("{" + ",".join(map(_as_element, each)) + "}" if of_many else " | ".join(each))
     if not asked.by_beginning:
         rare = [(_rare(snapshot, asked, at), mark) for at, (_, mark) in enumerate(asked.closer)]
         return Question(_joined(rare, " AND ", " OR ", _as_phrase))
@@ -236,6 +240,11 @@ def _joined(of_sites: Any, and_: str, or_: str, quoted: Any) -> str:
         "(" + and_.join("(" + or_.join(map(all_of, word)) + ")" for word in words) + f"){or_}{quoted(mark)}"
         for words, mark in of_sites
     )
+
+
+def _as_element(question: str) -> str:
+    """Return a question as PostgreSQL reads it in an array."""
+    return '"' + question.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def _as_phrase(token: str) -> str:
