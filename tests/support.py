@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
 
-from databases import url_of
+from databases import direct, url_of
 from rollbook.register import keys, sites
 from rollbook.storage.opening import open_database
 from rollbook.storage.transactions import Transaction
@@ -155,7 +155,7 @@ class RunningServer:
             site = sites.create(transaction, title=title, subdomain=None, site_id=site_id)
             return site, keys.create(transaction, name="Test", site_ids=[site.id], permissions=permissions)
 
-        with contextlib.closing(open_database(self.database_url)) as database:
+        with contextlib.closing(open_database(direct(self.database_url))) as database:
             site, key = database.do(make)
         assert key.client_secret is not None
         token = self.token(key.client_id, key.client_secret)

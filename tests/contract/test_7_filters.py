@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from databases import url_of
+from databases import direct, url_of
 from rollbook.jsonapi.query import read_query
 from rollbook.jsonapi.reading import Draft
 from rollbook.jsonapi.resource import Record
@@ -163,7 +163,7 @@ LONG = st.builds(lambda text, tail: text * 200 + tail, TEXTS, TEXTS)
 
 @pytest.fixture(scope="module")
 def register(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
-    database = open_database(url_of(tmp_path_factory.mktemp("register") / "rollbook.db"))
+    database = open_database(direct(url_of(tmp_path_factory.mktemp("register") / "rollbook.db")))
     bring_up_to_date(database)
     with database.transaction() as transaction:
         beginnings.begin(transaction, owner_name="O", owner_email="o@x.test")

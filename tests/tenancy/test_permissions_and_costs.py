@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from register.house import caller, create, new, open_register, page, stored
 
+from databases import direct
 from rollbook.api.routes import all_routes
 from rollbook.jsonapi.errors import Refused
 from rollbook.register import contacts, merging, notes, tags
@@ -122,7 +123,7 @@ def everything_on(server: RunningServer, site_id: str) -> tuple[str, str]:
     from rollbook.register import keys  # noqa: PLC0415
     from rollbook.storage.opening import open_database  # noqa: PLC0415
 
-    database = open_database(server.database_url)
+    database = open_database(direct(server.database_url))
     try:
         with database.transaction() as transaction:
             key = keys.create(transaction, name="Whole", site_ids=[int(site_id)])
