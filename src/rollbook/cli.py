@@ -132,7 +132,10 @@ def upgrade_database(settings: Settings) -> None:
 @db.command("check")
 @click.pass_obj
 def check_database(settings: Settings) -> None:
-    """Prove that the database is whole: its pages, references, keys, counts, tags, consent and ids."""
+    """Prove that the database is whole: its pages, references, keys, counts, tags, consent and ids.
+
+    It is the one that ROLLBOOK_DATABASE names, and is only read.
+    """
     found = 0
     with _reading(settings) as (database, snapshot):
         name = database.engine.name

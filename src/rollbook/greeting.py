@@ -35,7 +35,7 @@ CONTACT=$(curl -sS -w '%{{stderr}}%{{http_code}}\n' {url}/v1/contacts -H "Author
 "relationships":{{"site":{{"data":{{"type":"sites","id":"{beginning.site.id}"}}}}}}}}}}'); echo "$CONTACT"
 
 curl -sS -w '\n%{{http_code}}\n' -H "Authorization: Bearer $TOKEN" \
-{url}/v1/contacts/$(echo "$CONTACT" | sed 's/^{{"data":{{"id":"\\([0-9]*\\)".*/\\1/')
+{url}/v1/contacts/$(echo "$CONTACT" | grep -oE '"(existing_)?id":"[0-9]+' | head -1 | grep -oE '[0-9]+')
 
 curl -sS -w '\n%{{http_code}}\n' -g -H "Authorization: Bearer $TOKEN" '{url}/v1/contacts?page[size]=10'
 """

@@ -137,3 +137,30 @@ def test_nothing_is_prepared_where_each_transaction_has_another_session(url: str
         for _ in range(9):
             connection.rows("SELECT $1", (1,))
         assert connection.rows(PREPARED) == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["DEALLOCATE ALL", "ALTER TABLE pairs ALTER COLUMN number TYPE bigint"],
+    ids=["gone", "other types"],
+)
+def test_a_prepared_statement_that_is_no_more_what_it_was_ends_its_connection(
+    connection: PostgreSQLConnection, change: str
+) -> None:
+    connection.rows("CREATE TEMPORARY TABLE pairs (number integer)")
+    for _ in range(4):
+        assert connection.rows("SELECT number FROM pairs") == []
+    connection.execute(change.encode())
+    with pytest.raises(psycopg.OperationalError) as raised:
+        connection.rows("SELECT number FROM pairs")
+    # It passes: whoever asked begins anew, on another connection.
+    assert (raised.value.sqlstate, connection.closed) == (None, True)
+
+
+def test_what_a_server_says_before_it_ends_a_connection_is_told(
+    url: str, connection: PostgreSQLConnection
+) -> None:
+    with connected(url) as other:
+        other.rows("SELECT pg_terminate_backend(CAST($1 AS integer))", (connection.info.backend_pid,))
+    with pytest.raises(psycopg.OperationalError, match="terminating connection due to administrator"):
+        connection.exchange([Asked("SELECT 1")])

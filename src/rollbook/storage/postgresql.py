@@ -144,7 +144,11 @@ class PostgreSQL:
     def connect(self, **more: Any) -> "PostgreSQLConnection":
         """Return a connection outside of the pool, with `more` options of libpq."""
         connection = PostgreSQLConnection.connect(self._url, **(CONNECTION | more))
-        self._configure(connection)
+        try:
+            self._configure(connection)
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     def _configure(self, connection: PostgreSQLConnection) -> None:

@@ -26,6 +26,8 @@ LONGEST_ANSWER_SECONDS, LONGEST_READ_SECONDS = 15.0, 65.0
 SELDOM = 2
 MOST_PREPARED = 200
 MOST_COUNTED = 1_000
+# The SQLSTATEs of a prepared statement that is not what it was: its columns are others, or it is gone.
+NO_LONGER_PREPARED = ("0A000", "26000")
 
 
 class Asked(NamedTuple):
@@ -108,7 +110,7 @@ class PostgreSQLConnection(psycopg.Connection[Row]):
             results.append(next(following))
         for answer in answers:
             if answer.status == ExecStatus.FATAL_ERROR:
-                raise errors.error_from_result(answer, self.info.encoding)
+                raise self._error(answer)
         return results
 
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
@@ -119,6 +121,14 @@ class PostgreSQLConnection(psycopg.Connection[Row]):
         """Return the rows of a result."""
         self._adapted.set_pgresult(result)
         return self._adapted.load_rows(0, result.ntuples, tuple)
+
+    def _error(self, answer: PGresult) -> psycopg.Error:
+        error = errors.error_from_result(answer, self.info.encoding)
+        if not self._names or error.sqlstate not in NO_LONGER_PREPARED:
+            return error
+        # The next connection prepares anew.
+        self.close()
+        return psycopg.OperationalError(f"the connection is given up: {error}")
 
     def _sendable(self, asked: Asked) -> _Sendable:
         formats = [PyFormat.AUTO] * len(asked.parameters)
@@ -155,12 +165,24 @@ class PostgreSQLConnection(psycopg.Connection[Row]):
 
 def _answers(pgconn: PGconn) -> PQGen[list[PGresult]]:
     """Send what is left of a message, and return the results until its end."""
+    results: list[PGresult] = []
+    try:
+        yield from _take(pgconn, results)
+    except psycopg.OperationalError as error:
+        last = results[-1] if results else None
+        if last is None or last.status != ExecStatus.FATAL_ERROR:
+            raise
+        # What the server said before it went.
+        raise psycopg.OperationalError(last.get_error_message()) from error
+    return results
+
+
+def _take(pgconn: PGconn, results: list[PGresult]) -> PQGen[None]:
     while pgconn.flush():
         ready = yield Wait.RW
         if ready & Ready.R:
             # The server may wait for its answers to be taken before it reads on.
             pgconn.consume_input()
-    results: list[PGresult] = []
     is_between = False
     while True:
         while pgconn.is_busy():
@@ -175,7 +197,7 @@ def _answers(pgconn: PGconn) -> PQGen[list[PGresult]]:
             continue
         is_between = False
         if result.status == ExecStatus.PIPELINE_SYNC:
-            return results
+            return
         results.append(result)
 
 

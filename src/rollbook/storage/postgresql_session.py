@@ -122,6 +122,9 @@ class PostgreSQLSession:
 
     def lock_site(self, site_id: int) -> None:
         """Keep other writers from a site until the end, but for what only adds contacts."""
+        # Waits for locks add up, and a message has one time for all that it asks.
+        if any(each.sql == LOCK_SITE for each in self._unsent):
+            self._send()
         self.order(LOCK_SITE, (site_id,))
 
     def lock_beginning(self) -> None:
@@ -132,6 +135,7 @@ class PostgreSQLSession:
         """Run a statement and return its rows; outside of a transaction it is one by itself."""
         if self._connection is None:
             with self._pool.connection() as connection:
+                connection.longest_answer_seconds = postgresql_connection.LONGEST_READ_SECONDS
                 return connection.rows(sql, parameters)
         if self._is_transaction:
             self._unsent.append(Asked(sql, parameters))
