@@ -132,10 +132,7 @@ def upgrade_database(settings: Settings) -> None:
 @db.command("check")
 @click.pass_obj
 def check_database(settings: Settings) -> None:
-    """Prove that the database is whole: its pages, references, keys, counts, tags, consent and ids.
-
-    It is the one that ROLLBOOK_DATABASE names, and is only read.
-    """
+    """Prove that ROLLBOOK_DATABASE is whole: its pages, references, keys, counts, tags, consent and ids."""
     found = 0
     with _reading(settings) as (database, snapshot):
         name = database.engine.name
