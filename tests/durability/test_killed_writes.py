@@ -589,9 +589,11 @@ def test_what_a_kill_interrupts_is_whole_or_not_at_all_and_can_be_sent_again(
     work = kind()
     every: list[Job] = []
     in_flight = {True: 0, False: 0}
-    interrupted = 0
+    interrupted = turn = 0
     with World(tmp_path, random.Random(f"{SEED} {kind.__name__}")) as world:
-        for turn in range(work.kills):
+        # On a machine that is busy with others, all may be done before a kill comes: that one does not count.
+        while interrupted < work.kills:
+            assert turn < 2 * work.kills, "the kills interrupted nothing"
             jobs = work.prepare(world, turn)
             send_until_killed(world, work, jobs, turn)
             interrupted += any(job.is_in_flight for job in jobs)
@@ -606,9 +608,8 @@ def test_what_a_kill_interrupts_is_whole_or_not_at_all_and_can_be_sent_again(
             assert_retried(world.client, jobs, done)
             assert_served_ledger_agrees(world)
             every += [job for job in jobs if job.reply is not None]
+            turn += 1
         print(f"{work.kills} kills; in flight were {in_flight[True]} done and {in_flight[False]} not done")
-        # On a machine that is busy with others, all may be done before a kill comes.
-        assert interrupted > work.kills // 2, "the kills interrupted nothing"
         work.at_end()
         assert world.server.stop() == 0
         assert assert_whole(world.database, work, every) == {job.key for job in every}
