@@ -55,7 +55,10 @@ class Application:
                 answer = await self._answer_by_recalled(route, last, request)
                 if answer is not None:
                     return template, answer
-            caller = await bearer.caller(self._house.database, request) if needs_bearer else NOBODY
+            caller = NOBODY
+            if needs_bearer:
+                database = self._house.database
+                caller = bearer.known_caller(database, request) or await bearer.caller(database, request)
             return template, await self._answer(route, last, request, caller)
         except Refused as refused:
             return template, self._refusal(self._rate_limit.judged(refused, request))
@@ -90,13 +93,19 @@ class Application:
     async def _answer(
         self, route: Route | None, last: str, request: Request, caller: Caller, as_of: int | None = None
     ) -> Answer:
-        body = await request.body()
+        body = request.whole_body if request.is_whole else await request.body()
         if route is None:
             raise refuse(Refusal.NOT_FOUND)
         call = Call(self._house, request, route.resource, last, caller, body, as_of=as_of)
         if request.query and route.bearer and not route.asks:
             documents.judge_parameters(call)
-        return await _handled(route, call)
+        handled = retries.once(call, route.handle) if route.writes else route.handle(call)
+        if route.finish is None:
+            return await handled
+        try:
+            return await handled
+        finally:
+            await route.finish(call)
 
     async def serve(self, request: Request, send: Callable[[Answer], None]) -> None:
         """Answer a request by `send`, and tell that it was answered."""
@@ -125,11 +134,3 @@ class Application:
         document = error_document(refused.problems, self._house.api_url)
         return json_answer(refused.status, document, headers=headers)
 
-
-async def _handled(route: Route, call: Call) -> Answer:
-    """Answer a call by its route's handler, or by what is kept of an earlier answer; then finish."""
-    try:
-        return await (retries.once(call, route.handle) if route.writes else route.handle(call))
-    finally:
-        if route.finish is not None:
-            await route.finish(call)

@@ -17,9 +17,12 @@ SECOND_PART = re.compile(rb'-[0-9a-f]+"$')
 
 def of(body: bytes, compound: bytes | None = None) -> bytes:
     """Return the strong entity tag of a resource's document; that of a compound one has two parts."""
-    parts = (body,) if compound is None else (body, compound)
-    digests = (hashlib.blake2b(part, digest_size=TAG_BYTES).hexdigest().encode() for part in parts)
-    return b'"' + b"-".join(digests) + b'"'
+    digest = _digest(body) if compound is None else f"{_digest(body)}-{_digest(compound)}"
+    return f'"{digest}"'.encode()
+
+
+def _digest(body: bytes) -> str:
+    return hashlib.blake2b(body, digest_size=TAG_BYTES).hexdigest()
 
 
 def header(body: bytes) -> tuple[bytes, bytes]:

@@ -79,6 +79,11 @@ class Request:
                 self.ask_for_body = None
             self._arrival = asyncio.get_running_loop().create_future()
             await self._arrival
+        return self.whole_body
+
+    @property
+    def whole_body(self) -> bytes:
+        """The body that has come; raises Refused for one beyond the limit."""
         if len(self._body) > self._limit:
             raise refuse(Refusal.BODY_TOO_LARGE, limit=str(self._limit))
         return bytes(self._body)

@@ -244,20 +244,19 @@ class Protocol(asyncio.Protocol):
     def _message(self, request: Request, answer: Answer) -> bytes:
         """Return an answer as it goes over the wire."""
         status, body, media_type, more = answer
-        lines = [
-            b"%b: %b\r\n" % header
-            for header in (*self._state.default_headers, *request.answer_headers, *more)
-        ]
+        head = b""
+        for header in (*self._state.default_headers, *request.answer_headers, *more):
+            head += b"%b: %b\r\n" % header
         if status not in BODILESS:
-            lines.append(b"content-length: %d\r\n" % len(body))
+            head += b"content-length: %d\r\n" % len(body)
         if media_type:
-            lines.append(b"content-type: %b\r\n" % media_type)
+            head += b"content-type: %b\r\n" % media_type
         if not request.keep_alive:
-            lines.append(b"connection: close\r\n")
+            head += b"connection: close\r\n"
         return b"%bx-request-id: %b\r\n%b\r\n%b" % (
             STATUS_LINE[status],
             request.request_id.encode(),
-            b"".join(lines),
+            head,
             b"" if request.method == "HEAD" else body,
         )
 

@@ -260,6 +260,8 @@ def each_one(snapshot: Snapshot, items: list[OneAsked]) -> list[Collection | Non
     """Return each resource that is asked for, as a collection with what it includes, or None where the
     asker sees none.
     """
+    if len(items) == 1:
+        return [_one(snapshot, items[0])]
     numbers = [read_id(asked.id) for asked in items]
     wanted: dict[tuple[Resource, frozenset[int]], dict[int, None]] = {}
     for asked, number in zip(items, numbers, strict=True):
@@ -276,6 +278,12 @@ def each_one(snapshot: Snapshot, items: list[OneAsked]) -> list[Collection | Non
         included = () if record is None else _included(snapshot, asked, asked.include, [record])
         answers.append(None if record is None else Collection([record], 1, included))
     return answers
+
+
+def _one(snapshot: Snapshot, asked: OneAsked) -> Collection | None:
+    number = read_id(asked.id)
+    records = [] if number is None else _by_id(snapshot, asked.resource, asked.sites, [number])
+    return Collection(records, 1, _included(snapshot, asked, asked.include, records)) if records else None
 
 
 def find(snapshot: Snapshot, resource: Resource, caller: Caller, resource_id: str) -> int:

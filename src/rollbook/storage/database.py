@@ -251,6 +251,17 @@ class Database:
                 self._memory[operation, item] = known
         return known
 
+    def known(self, operation: Callable[[Snapshot, In], Out | None], item: In) -> Out | None:
+        """Return what is remembered of a `glance` where the database is near, and nobody has committed since
+        what may change it; else None.
+        """
+        if self._glancer is None:
+            return None
+        if not self._glancer.is_current:
+            self._memory.clear()
+        found: Out | None = self._memory.get((operation, item))
+        return found
+
     def recalled(self, operation: Callable[[Snapshot, In], Out | None], item: In) -> tuple[Out, int] | None:
         """Return what is remembered of a `glance`, and the number of changes that it is as of; None where
         nothing is. It is for a database that is not near, for a near one proves it at once (`remembered`).
