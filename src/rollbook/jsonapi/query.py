@@ -15,6 +15,8 @@ LITERAL = "-._~!$'()*,;:@/?[]"
 LINKABLE = re.compile(r"[A-Za-z0-9._~!$'()*,;:@/?\[\]-]+=[A-Za-z0-9._~!$'()*,;:@/?\[\]=-]*")
 ENCODED = re.compile(r"[%+\x80-\xff]")
 CURSORS = AFTER, BEFORE = "page[after]", "page[before]"
+# What says which part of a collection is wanted, in which order, and with what.
+PLACES = frozenset({"page[number]", "page[size]", *CURSORS, "sort", "include"})
 # A longer query is not worth the memory.
 LONGEST_REMEMBERED = 256
 EVERY_FIELD: frozenset[str] | None = None
@@ -103,6 +105,8 @@ def _read(resource: ResourceType, query_string: bytes) -> Query:
     fields: dict[str, frozenset[str]] = {}
     unknown: list[str] = []
     for name, text in texts.items():
+        if name in PLACES:
+            continue
         family, _, rest = name.partition("[")
         key = rest.removesuffix("]")
         if family == "filter" and (not text or key in resource.withdrawn_filters):
@@ -111,7 +115,7 @@ def _read(resource: ResourceType, query_string: bytes) -> Query:
             filters.append((key, _alternatives(text)))
         elif family == "fields" and key:
             fields[key] = frozenset(text.split(","))
-        elif name not in ("page[number]", "page[size]", *CURSORS, "sort", "include"):
+        else:
             unknown.append(name)
     return Query(
         page=_page(resource, texts),

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
@@ -162,18 +162,23 @@ class Resource:
         return self.columns[1]
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class PageAsked:
-    """A page of a collection that is asked for, by one who sees these sites."""
+    """A page of a collection that is asked for, by one who sees these sites.
+
+    `filters_and_sites` are the values of each filter's alternatives, and the sites that are left to look at.
+    """
 
     resource: Resource
     query: Query
     sites: frozenset[int]
     catalogue: Mapping[str, Resource]
+    filters_and_sites: "tuple[Filters, tuple[int, ...]]" = field(init=False)
 
-    @cached_property
-    def filters_and_sites(self) -> "tuple[Filters, tuple[int, ...]]":
-        """The values of each filter's alternatives, and the sites that are left to look at."""
+    def __post_init__(self) -> None:
+        self.filters_and_sites = self._filters_and_sites()
+
+    def _filters_and_sites(self) -> "tuple[Filters, tuple[int, ...]]":
         asked = dict(self.query.filters)
         declared = self.resource.type.filters_by_name
         sites = self.sites

@@ -7,7 +7,6 @@ PostgreSQL cannot, but its statistics, where they are, know what is common.
 import math
 import time
 from collections.abc import Callable, Sequence
-from functools import cached_property
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -106,17 +105,23 @@ class TokensAsked:
 
     def __init__(self, tokens: Callable[[bool], OfSites], *, by_beginning: bool) -> None:
         self._tokens = tokens
+        self._of_sites: OfSites | None = None
+        self._closer: OfSites | None = None
         self.by_beginning = by_beginning
 
-    @cached_property
+    @property
     def of_sites(self) -> OfSites:
         """What each site asks for."""
-        return self._tokens(False)
+        if self._of_sites is None:
+            self._of_sites = self._tokens(False)
+        return self._of_sites
 
-    @cached_property
+    @property
     def closer(self) -> OfSites:
         """The same, with more tokens of the same words."""
-        return self._tokens(True)
+        if self._closer is None:
+            self._closer = self._tokens(True)
+        return self._closer
 
 
 class Question(str):
