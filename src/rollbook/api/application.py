@@ -133,4 +133,3 @@ class Application:
             headers = (*headers, (b"retry-after", b"%d" % refused.retry_after))
         document = error_document(refused.problems, self._house.api_url)
         return json_answer(refused.status, document, headers=headers)
-

@@ -35,6 +35,9 @@ from rollbook.register.resource import (
 )
 from rollbook.storage.transactions import Snapshot
 
+# A write of more bytes is not done while everybody waits.
+LONGEST_SHORT_BODY = 8_192
+
 
 async def create(call: Call) -> Answer:
     """Create a resource: 201, or the first stage of refusals that applies (contract 1.3)."""
@@ -51,7 +54,8 @@ async def create(call: Call) -> Answer:
         location = url_of(call, resource, record).encode()
         return Answer(201, body, headers=((b"location", location), entity_tags.header(body)))
 
-    return await write(call, resource.creation.create_many, new, created, is_short=True)
+    is_short_write = len(call.body) <= LONGEST_SHORT_BODY
+    return await write(call, resource.creation.create_many, new, created, is_short=is_short_write)
 
 
 async def list_page(call: Call) -> Answer:

@@ -14,7 +14,9 @@ from rollbook.storage.workers import QUIET_SECONDS, Job, Outcome, settle, split_
 from rollbook.storage.writing import MOST_OWED, MOST_WRITES_TOGETHER, Begun, Writer
 
 # Of short ones, for which everybody waits some tens of microseconds each.
-MOST_AT_ONCE = 64
+MOST_AT_ONCE = 128
+# In one turn of the loop the answers of a group are written, in the next their clients ask for more.
+TURNS_AFTER_ANSWERS = 2
 # A COMMIT that takes less is over before two changes of threads would have paid.
 SHORT_COMMIT_SECONDS = 0.001
 
@@ -30,11 +32,12 @@ class Task(NamedTuple):
 class NearWriter:
     """The writer of a database whose statements cost less than a change of threads.
 
-    Jobs that wait together are a group, and one group is under way at a time. Short ones are done on the
-    loop's thread, but for their COMMIT: a thread waits for the disk, while the loop answers the last and
-    hears the next. A lone one is committed there, too, where the disk was quick the last time. The thread
-    does the whole of a group that is not short, or finds the database locked, or fails; and, when nobody has
-    written for a moment, a part of what is owed.
+    Jobs that wait together are a group, and one group is under way at a time. The next begins once a turn of
+    the loop brings nobody more who would join it: a COMMIT costs as much as several creates, and many who
+    write at once are then one group, not two that take turns. Short ones are done on the loop's thread, but
+    for their COMMIT: a thread waits for the disk, while the loop hears others. A lone one is committed there,
+    too, where the disk was quick the last time. The thread does the whole of a group that is not short, or
+    finds the database locked, or fails; and, when nobody has written for a moment, a part of what is owed.
 
     `reader` is the session that reads on the loop's thread: it stays current when commits of short jobs
     change nothing that is remembered.
@@ -63,9 +66,7 @@ class NearWriter:
         future = self._loop.create_future()
         self._waiting.append(Job(operation, argument, future, time.monotonic(), is_short=is_short))
         if not self._is_busy and not self._is_called:
-            # Once the loop has heard all who speak now: they become one group.
-            self._is_called = True
-            self._loop.call_soon(self._go_on)
+            self._listen(1)
         return future
 
     async def stop(self) -> None:
@@ -78,6 +79,18 @@ class NearWriter:
         await asyncio.to_thread(self._thread.join)
 
     # On the loop's thread.
+
+    def _listen(self, turns: int) -> None:
+        """Begin the next group after so many turns of the loop, and once one has brought nobody more."""
+        self._is_called = True
+        self._loop.call_soon(self._heard, turns - 1, len(self._waiting))
+
+    def _heard(self, turns: int, before: int) -> None:
+        waiting = len(self._waiting)
+        if not self._is_closed and waiting < MOST_AT_ONCE and (turns > 0 or waiting > before):
+            self._listen(turns)
+        else:
+            self._go_on()
 
     def _go_on(self) -> None:
         """Begin the next group, unless one is under way; end the thread after the last."""
@@ -120,8 +133,7 @@ class NearWriter:
         settle(task.jobs, outcomes)
         if task.begun is not None:
             self._stay_current(task.begun)
-        # Before the answers are written, which is then done while the thread commits.
-        self._go_on()
+        self._listen(TURNS_AFTER_ANSWERS)
         if task.jobs:
             self._pay_soon()
         elif self._is_more_owed:
