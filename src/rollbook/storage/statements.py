@@ -2,6 +2,7 @@
 
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Protocol
 
 import orjson
@@ -150,6 +151,15 @@ class InsertRows:
             raise ValueError(f"the columns {self._columns} are not in the order of the table: {names}")
         head, _, tail = single.partition("VALUES ")
         return head, tail.partition(")")[2]
+
+
+@lru_cache(maxsize=1_024)
+def chunks_of(rows: int) -> tuple[int, ...]:
+    """Return the sizes of the statements that insert so many rows: as few as there can be of CHUNKS."""
+    sizes: list[int] = []
+    for size in CHUNKS:
+        sizes += [size] * ((rows - sum(sizes)) // size)
+    return tuple(sizes)
 
 
 def _places(dialect: Dialect, before: int, count: int) -> str:

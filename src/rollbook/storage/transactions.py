@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from sqlalchemy import Dialect
 
 from rollbook.storage.engines import Session
-from rollbook.storage.statements import CHUNKS, InsertRows, Row, Statement
+from rollbook.storage.statements import InsertRows, Row, Statement, chunks_of
 from rollbook.storage.tables import REMEMBERED
 
 if TYPE_CHECKING:
@@ -167,11 +167,10 @@ class Transaction(Snapshot):
             return self._run(statement, statement.text_of_array(self._dialect), [statement.array(rows)])
         returned: list[Row] = []
         start = 0
-        for size in CHUNKS:
-            while len(rows) - start >= size:
-                parameters = [value for row in rows[start : start + size] for value in row]
-                returned.extend(self._run(statement, statement.text(self._dialect, size), parameters))
-                start += size
+        for size in chunks_of(len(rows)):
+            parameters = [value for row in rows[start : start + size] for value in row]
+            returned.extend(self._run(statement, statement.text(self._dialect, size), parameters))
+            start += size
         return returned
 
     def run(self, statement: Statement, values: Mapping[str, Any] = NOTHING) -> list[Row]:
