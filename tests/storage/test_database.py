@@ -358,6 +358,8 @@ class Debt:
         self.owed: list[int] = []
         self.may_go_on, self.is_done, self.has_begun = threading.Event(), threading.Event(), threading.Event()
         self.failures = 0
+        self.owed_when_tidied: list[int] = []
+        self.is_tidy = threading.Event()
 
     def owe(self, transaction: Transaction, items: list[int]) -> list[int]:
         self.owed.extend(items)
@@ -376,9 +378,13 @@ class Debt:
             self.is_done.set()
         return done
 
+    def tidy(self, _transaction: Transaction) -> None:
+        self.owed_when_tidied.append(len(self.owed))
+        self.is_tidy.set()
+
     def served(self, database: Database, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         async def main() -> None:
-            database.start(100, self.upkeep)
+            database.start(100, self.upkeep, self.tidy)
             try:
                 await work()
             finally:
@@ -414,6 +420,21 @@ def test_what_could_not_be_done_is_done_after_the_next_write(database: Database)
 
     debt.served(database, work)
     assert debt.owed == []
+
+
+@pytest.mark.postgresql
+def test_once_nothing_is_owed_it_is_tidied_up_once(database: Database) -> None:
+    debt = Debt()
+    debt.may_go_on.set()
+
+    async def work() -> None:
+        for _ in range(2):
+            debt.is_tidy.clear()
+            await asyncio.gather(*(database.write(debt.owe, at) for at in range(7)))
+            assert await asyncio.to_thread(debt.is_tidy.wait, 30)
+
+    debt.served(database, work)
+    assert debt.owed_when_tidied == [0, 0]
 
 
 @pytest.mark.postgresql

@@ -160,6 +160,21 @@ def test_nothing_of_one_who_is_erased_while_another_server_indexes_them_stays(
     assert run_sql(database.engine.name, "SELECT id FROM contacts") == []
 
 
+def test_once_it_is_tidied_up_nothing_waits_to_be_merged_into_the_search_index(database: Database) -> None:
+    def pages_merged() -> int:
+        with database.transaction() as transaction:
+            return int(transaction.run(search_index.merge_what_waits)[0][0])
+
+    new_contact(database, name="Ines Okafor", email="a@x.test")
+    upkeep.finish(database)
+    assert pages_merged() > 0
+    create(database, new(1, email="b@x.test"))
+    upkeep.finish(database)
+    with database.transaction() as transaction:
+        upkeep.tidy(transaction)
+    assert pages_merged() == 0
+
+
 def in_threads(works: list[Callable[[], None]]) -> None:
     """Do works at the same time, let go together; raise what one of them raises."""
     raised: list[BaseException] = []

@@ -121,7 +121,6 @@ moments_of_contact = Statement(
         contacts.c.site_id == bindparam("site_id"), contacts.c.id == bindparam("contact_id")
     )
 )
-# In an order that only the index of the contact has, for which it is therefore used.
 events_of_contact = Statement(
     select(table.c.event, table.c.cause, table.c.occurred_at)
     .where(table.c.site_id == bindparam("site_id"), table.c.contact_id == bindparam("contact_id"))
@@ -133,18 +132,14 @@ last_event = Statement(
     .order_by(table.c.occurred_at.desc(), table.c.id.desc())
     .limit(1)
 )
-# The ids of a contact's events, by their index: a plain condition might read all of the site's ledger.
-ids_of_contact = (
-    select(table.c.id)
-    .where(table.c.site_id == bindparam("of_site"), table.c.contact_id == bindparam("of_contact"))
-    .order_by(table.c.occurred_at, table.c.id)
-)
 delete_of_contact = Statement(
-    delete(table).where(table.c.site_id == bindparam("of_site"), table.c.id.in_(ids_of_contact))
+    delete(table).where(
+        table.c.site_id == bindparam("of_site"), table.c.contact_id == bindparam("of_contact")
+    )
 )
 move_to_contact = Statement(
     update(table)
-    .where(table.c.site_id == bindparam("of_site"), table.c.id.in_(ids_of_contact))
+    .where(table.c.site_id == bindparam("of_site"), table.c.contact_id == bindparam("of_contact"))
     .values(contact_id=bindparam("other_contact"))
 )
 set_moments = Statement(

@@ -75,6 +75,11 @@ def index_some(transaction: Transaction) -> int:
     return len(rows)
 
 
+def tidy(transaction: Transaction) -> None:
+    """Do what makes searches faster after many contacts were indexed, and can wait for a quiet moment."""
+    search_index.tidy(transaction)
+
+
 def recount(database: Database) -> None:
     """Make anew all that is kept so that it need not be counted, where an older program, which knew nothing
     of it, may have served the database meanwhile.

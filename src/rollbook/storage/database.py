@@ -120,11 +120,17 @@ class Database:
 
     # For an event loop: the servers.
 
-    def start(self, max_waiting: int, upkeep: Callable[[Transaction], int] | None = None) -> None:
+    def start(
+        self,
+        max_waiting: int,
+        upkeep: Callable[[Transaction], int] | None = None,
+        tidy: Callable[[Transaction], None] = lambda _: None,
+    ) -> None:
         """Start the threads that read and write; as many jobs may wait for each.
 
         `upkeep` does a part of what transactions owe, and returns how much that was; it is called in quiet
-        moments, and whenever too much is owed.
+        moments, and whenever too much is owed. Where it is done beside the writer, `tidy` is called after it,
+        once nobody has written for a moment.
         """
         writer = self._opened()
         self._reads = Queue(max_waiting)
@@ -136,20 +142,23 @@ class Database:
         else:
             self._writes = Queue(max_waiting)
             self._workers.append(Worker("writer", self._writes, MOST_WRITES_TOGETHER, writer.write))
-            self._upkeep = self._start_upkeep(writer, upkeep)
+            self._upkeep = self._start_upkeep(writer, upkeep, tidy)
         for number in range(self.engine.readers):
             self._start_reader(f"reader-{number}", self._reads)
         for worker in self._workers:
             worker.start()
 
     def _start_upkeep(
-        self, writer: Writer, upkeep: Callable[[Transaction], int] | None
+        self,
+        writer: Writer,
+        upkeep: Callable[[Transaction], int] | None,
+        tidy: Callable[[Transaction], None],
     ) -> UpkeepThread | None:
         if upkeep is None:
             return None
         session = self.engine.open_writer()
         self._sessions.append(session)
-        thread = writer.beside = UpkeepThread(Writer(self.engine, session), upkeep)
+        thread = writer.beside = UpkeepThread(Writer(self.engine, session), upkeep, tidy)
         thread.start()
         return thread
 

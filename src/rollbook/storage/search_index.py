@@ -46,9 +46,10 @@ CREATE = {
     "postgresql": (
         "CREATE TABLE contact_search (site_id bigint NOT NULL, contact_id bigint NOT NULL, "
         "grams tsvector NOT NULL, PRIMARY KEY (site_id, contact_id))",
-        # Each search reads all of what waits to be merged into the index, which is thus kept to so many KiB.
+        # Each search reads all of what waits to be merged into the index, which is thus kept to so many KiB
+        # while contacts are written, and merged in the next quiet moment.
         "CREATE INDEX contact_search_by_gram ON contact_search USING gin (grams) "
-        "WITH (gin_pending_list_limit = 64)",
+        "WITH (gin_pending_list_limit = 256)",
     ),
 }
 # The inverted index is made anew after many contacts were added, which costs less than adding to it.
@@ -92,6 +93,17 @@ _count_each_up_to = Statement(
     text(f"SELECT count(*) FROM ({MATCHING_EACH.format(':asked')} LIMIT :limit) AS counted"),
     only="postgresql",
 )
+# Of a table in parts, each part has an index of its own.
+merge_what_waits = Statement(
+    text(
+        "SELECT sum(gin_clean_pending_list(each.indexrelid)) FROM pg_index AS each "
+        "JOIN pg_class ON pg_class.oid = each.indexrelid JOIN pg_am ON pg_am.oid = pg_class.relam "
+        "WHERE pg_am.amname = 'gin' AND pg_class.relkind = 'i' "
+        "AND (each.indrelid = to_regclass('contact_search') OR each.indrelid IN "
+        "(SELECT inhrelid FROM pg_inherits WHERE inhparent = to_regclass('contact_search')))"
+    ),
+    only="postgresql",
+)
 
 _additions = itertools.count(1)
 _last_addition = 0
@@ -115,6 +127,12 @@ def put(transaction: Transaction, entries: Sequence[Entry]) -> None:
     _remove(transaction, {each.site_id for each in entries}, [each.contact_id for each in entries])
     rows = [(*each[:2], " ".join(map(as_tsvector_token, each.tokens.split(SEPARATOR)))) for each in entries]
     transaction.insert(_add_on_postgresql, rows)
+
+
+def tidy(transaction: Transaction) -> None:
+    """Have searches read nothing beside the index; for a quiet moment."""
+    if transaction.dialect_name == "postgresql":
+        transaction.run(merge_what_waits)
 
 
 def additions() -> int:

@@ -19,7 +19,7 @@ from rollbook.storage import dialects
 from rollbook.storage.dialects import NARROW, STRICT, TEXT, WHOLE
 
 # The revisions of the schema that this program knows, oldest first; the last is the one that it needs.
-REVISIONS = ("0001", "0002", "0003", "0004")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005")
 # The revision of a database that others are still copied into: no program, however old, serves it.
 UNFINISHED = "copying"
 
@@ -295,10 +295,10 @@ consent_events = _narrow_table(
     _number("key_id"),
     _number("user_id"),
     _required("occurred_at"),
-    PrimaryKeyConstraint("site_id", "id"),
+    # A contact's ledger stands together, in the order of time.
+    PrimaryKeyConstraint("site_id", "contact_id", "occurred_at", "id"),
     ForeignKeyConstraint(["site_id", "contact_id"], ["contacts.site_id", "contacts.id"]),
     CheckConstraint("event IN ('subscribed', 'unsubscribed')", name="consent_events_event"),
-    Index("consent_events_by_contact", "site_id", "contact_id", "occurred_at", "id"),
     Index("consent_events_by_time", "site_id", "event", "occurred_at", "contact_id", "cause"),
 )
 
