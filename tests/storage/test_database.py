@@ -461,6 +461,29 @@ def test_writes_do_not_wait_for_what_is_owed_until_that_is_too_much(
     debt.served(database, work)
 
 
+def test_those_who_write_again_once_they_are_answered_and_those_who_came_meanwhile_are_one_group(
+    database: Database,
+) -> None:
+    groups: list[int] = []
+
+    def counted(transaction: Transaction, kinds: list[str]) -> list[str | Exception]:
+        groups.append(len(kinds))
+        return add_kinds(transaction, kinds)
+
+    async def client(name: str) -> None:
+        for at in range(10):
+            await database.write(counted, f"{name}-{at}", is_short=True)
+
+    async def work() -> None:
+        first = [asyncio.ensure_future(client(f"x-{at}")) for at in range(5)]
+        while not groups:
+            await asyncio.sleep(0)
+        await asyncio.gather(*first, *(client(f"y-{at}") for at in range(5)))
+
+    served(database, work)
+    assert groups == [5, *[10] * 9, 5]
+
+
 def test_ids_are_never_given_twice(database: Database) -> None:
     given: list[int] = []
     with database.transaction() as transaction:

@@ -67,29 +67,6 @@ def test_short_jobs_are_done_on_the_loop_s_thread_and_others_on_the_writer_s(dat
         assert kinds_of(snapshot, "x-") == ["x-1", "x-2", "x-3"]
 
 
-def test_those_who_write_again_once_they_are_answered_and_those_who_came_meanwhile_are_one_group(
-    database: Database,
-) -> None:
-    groups: list[int] = []
-
-    def counted(transaction: Transaction, kinds: list[str]) -> list[str | Exception]:
-        groups.append(len(kinds))
-        return add_kinds(transaction, kinds)
-
-    async def client(name: str) -> None:
-        for at in range(10):
-            await database.write(counted, f"{name}-{at}", is_short=True)
-
-    async def work() -> None:
-        first = [asyncio.ensure_future(client(f"x-{at}")) for at in range(5)]
-        while not groups:
-            await asyncio.sleep(0)
-        await asyncio.gather(*first, *(client(f"y-{at}") for at in range(5)))
-
-    served(database, work)
-    assert groups == [5, *[10] * 9, 5]
-
-
 @pytest.mark.parametrize(("longest", "on_loop"), [(60.0, True), (0.0, False)])
 def test_a_lone_commit_is_made_on_the_loop_s_thread_where_the_disk_was_quick_and_no_others(
     database: Database, monkeypatch: pytest.MonkeyPatch, longest: float, on_loop: bool

@@ -8,13 +8,14 @@ from typing import Any, TypeVar
 
 from rollbook.storage.engines import Engine, NearSession, Session, explaining, raise_explained
 from rollbook.storage.faults import SchemaMismatch, Unavailable, UnfinishedCopy
+from rollbook.storage.group_writer import GroupWriter
 from rollbook.storage.near_writer import NearWriter
 from rollbook.storage.reading_together import answer_together, changes_seen
 from rollbook.storage.tables import REVISIONS, UNFINISHED
 from rollbook.storage.transactions import MOST_REMEMBERED, Snapshot, TakesLong, Transaction
 from rollbook.storage.upkeep_thread import UpkeepThread
 from rollbook.storage.workers import Queue, Worker
-from rollbook.storage.writing import MOST_WRITES_TOGETHER, Writer, scrub
+from rollbook.storage.writing import Writer, scrub
 
 READY_SECONDS = 2
 
@@ -36,7 +37,7 @@ class Database:
         self._sessions: list[Session] = []
         self._workers: list[threading.Thread] = []
         self._upkeep: UpkeepThread | None = None
-        self._writes: Queue | NearWriter | None = None
+        self._writes: GroupWriter | None = None
         self._reads: Queue | None = None
         self._memory: dict[tuple[Any, Any], Any] = {}
         # Of a database that is not near: the number of changes of what is remembered, and who asks for it.
@@ -140,8 +141,7 @@ class Database:
             writer.upkeep = upkeep
             self._writes = NearWriter(writer, writer.session, self._glancer, max_waiting)
         else:
-            self._writes = Queue(max_waiting)
-            self._workers.append(Worker("writer", self._writes, MOST_WRITES_TOGETHER, writer.write))
+            self._writes = GroupWriter(writer, max_waiting)
             self._upkeep = self._start_upkeep(writer, upkeep, tidy)
         for number in range(self.engine.readers):
             self._start_reader(f"reader-{number}", self._reads)
@@ -178,15 +178,12 @@ class Database:
     async def stop(self) -> None:
         """Finish what waits, checkpoint, and close; what comes later is refused."""
         if self._writes is not None and self._reads is not None:
-            if isinstance(self._writes, NearWriter):
-                await self._writes.stop()
-            else:
-                self._writes.close(1)
             self._reads.close(self.engine.readers)
             if self._upkeep is not None:
                 self._upkeep.stop()
                 self._workers.append(self._upkeep)
                 self._upkeep = None
+            await self._writes.stop()
             for worker in self._workers:
                 await asyncio.to_thread(worker.join)
             self._writes = self._reads = None
@@ -214,10 +211,7 @@ class Database:
         """
         if self._writes is None:
             raise Unavailable("The database is not started.")
-        if isinstance(self._writes, NearWriter):
-            outcome: Out = await self._writes.submit(operation, item, is_short=is_short)
-        else:
-            outcome = await self._writes.submit(operation, item, as_of=as_of)
+        outcome: Out = await self._writes.submit(operation, item, is_short=is_short, as_of=as_of)
         return outcome
 
     async def scrub(self) -> None:

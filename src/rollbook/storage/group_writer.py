@@ -1,0 +1,122 @@
+"""Writes that wait together are a group, which a thread does; one group is under way at a time."""
+
+import asyncio
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from rollbook.storage.faults import Unavailable
+from rollbook.storage.workers import Job, Outcome, settle, split_late, too_late
+from rollbook.storage.writing import MOST_WRITES_TOGETHER, Begun, Writer
+
+# In one turn of the loop the answers of a group are written, in the next their clients ask for more.
+TURNS_AFTER_ANSWERS = 2
+
+
+class Task(NamedTuple):
+    """What the thread does for some jobs; `begun` is their transaction, where it is only to be committed."""
+
+    jobs: Sequence[Job]
+    work: Callable[[], Sequence[Outcome]]
+    begun: Begun | None = None
+
+
+class GroupWriter:
+    """The writer of a database, which an event loop gives jobs.
+
+    The next group begins once a turn of the loop brings nobody more who would join it: a COMMIT costs as much
+    as several creates, and many who write at once are then one group, not two that take turns. `limit` is how
+    many may wait.
+    """
+
+    most_together = MOST_WRITES_TOGETHER
+
+    def __init__(self, writer: Writer, limit: int) -> None:
+        self._writer = writer
+        self._limit = limit
+        self._loop = asyncio.get_running_loop()
+        self._waiting: list[Job] = []
+        self._is_called = self._is_busy = self._is_closed = False
+        self._tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
+        self._thread.start()
+
+    def submit(
+        self,
+        operation: Callable[..., Any],
+        argument: Any,
+        *,
+        is_short: bool = False,
+        as_of: int | None = None,
+    ) -> "asyncio.Future[Any]":
+        """Add a job and return the future of its outcome; raise Unavailable where too many wait."""
+        if self._is_closed or len(self._waiting) >= self._limit:
+            raise Unavailable("Too many requests wait for the database.")
+        future = self._loop.create_future()
+        self._waiting.append(
+            Job(operation, argument, future, time.monotonic(), is_short=is_short, as_of=as_of)
+        )
+        if not self._is_busy and not self._is_called:
+            self._listen(1)
+        return future
+
+    async def stop(self) -> None:
+        """Finish what waits; what comes later is refused."""
+        self._is_closed = True
+        if not self._is_busy:
+            self._go_on()
+        await asyncio.to_thread(self._thread.join)
+
+    # On the loop's thread.
+
+    def _listen(self, turns: int) -> None:
+        """Begin the next group after so many turns of the loop, and once one has brought nobody more."""
+        self._is_called = True
+        self._loop.call_soon(self._heard, turns - 1, len(self._waiting))
+
+    def _heard(self, turns: int, before: int) -> None:
+        waiting = len(self._waiting)
+        if not self._is_closed and waiting < self.most_together and (turns > 0 or waiting > before):
+            self._listen(turns)
+        else:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """Begin the next group, unless one is under way; end the thread after the last."""
+        self._is_called = False
+        if self._waiting and not self._is_busy:
+            late, self._waiting = split_late(self._waiting)
+            settle(late, too_late(late))
+        if self._waiting and not self._is_busy:
+            self._begin_group()
+        if self._is_closed and not self._waiting and not self._is_busy:
+            self._tasks.put(None)
+
+    def _begin_group(self) -> None:
+        jobs = self._taken(self.most_together)
+        self._hand_over(Task(jobs, lambda: self._writer.write(jobs)))
+
+    def _taken(self, most: int) -> list[Job]:
+        jobs, self._waiting = self._waiting[:most], self._waiting[most:]
+        return jobs
+
+    def _hand_over(self, task: Task) -> None:
+        self._is_busy = True
+        self._tasks.put(task)
+
+    def _done(self, task: Task, outcomes: Sequence[Outcome]) -> None:
+        self._is_busy = False
+        settle(task.jobs, outcomes)
+        self._listen(TURNS_AFTER_ANSWERS)
+
+    # On the thread.
+
+    def _run(self) -> None:
+        while (task := self._tasks.get()) is not None:
+            try:
+                outcomes = task.work()
+            except Exception as error:  # raised where the jobs are awaited; the thread is for others, too
+                outcomes = [error] * len(task.jobs)
+            self._loop.call_soon_threadsafe(self._done, task, outcomes)
