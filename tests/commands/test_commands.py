@@ -90,8 +90,9 @@ def test_the_installed_script_is_the_same_program() -> None:
 
 def test_upgrade_makes_the_schema_once(rollbook: Run, tmp_path: Path) -> None:
     url = empty_url_of(tmp_path / "rollbook.db")
-    assert rollbook("db", "upgrade").stdout == f"The schema of {url} is 0004 (it was none).\n"
-    assert rollbook("db", "upgrade").stdout == f"The schema of {url} is 0004 (it was 0004).\n"
+    newest = REVISIONS[-1]
+    assert rollbook("db", "upgrade").stdout == f"The schema of {url} is {newest} (it was none).\n"
+    assert rollbook("db", "upgrade").stdout == f"The schema of {url} is {newest} (it was {newest}).\n"
     assert rollbook("db", "check").stdout == f"{url} is whole.\n"
 
 
