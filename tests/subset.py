@@ -105,7 +105,7 @@ PARTS = (
 OF_POSTGRESQL = (
     search_questions.has_statistics,
     search_questions.commonest,
-    search_index.merge_what_waits,
+    search_index.merge_pending_list,
 )
 
 

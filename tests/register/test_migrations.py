@@ -10,7 +10,26 @@ from rollbook.storage.database import Database
 from rollbook.storage.migrate import bring_up_to_date
 
 MOMENTS = ("subscribed_at", "unsubscribed_at", "manually_unsubscribed_at", "opted_out_at")
-LEDGER = "site_id, contact_id, occurred_at, id"
+BY_CONTACT = "CREATE INDEX consent_events_by_contact ON consent_events (site_id, contact_id, occurred_at, id)"
+# What makes the ledger as it was before its key was the contact's.
+OLDER_LEDGER = {
+    "sqlite": (
+        "ALTER TABLE consent_events RENAME TO newer",
+        "CREATE TABLE consent_events (site_id INTEGER NOT NULL, id INTEGER NOT NULL, contact_id INTEGER NOT NULL,"
+        " event TEXT NOT NULL, cause TEXT NOT NULL, source TEXT NOT NULL, wording TEXT, ip_address TEXT,"
+        " key_id INTEGER NOT NULL, user_id INTEGER NOT NULL, occurred_at TEXT NOT NULL, PRIMARY KEY (site_id, id))"
+        " WITHOUT ROWID, STRICT",
+        "INSERT INTO consent_events SELECT site_id, id, contact_id, event, cause, source, wording, ip_address,"
+        " key_id, user_id, occurred_at FROM newer",
+        "DROP TABLE newer",
+        "CREATE INDEX consent_events_by_time ON consent_events (site_id, event, occurred_at, contact_id, cause)",
+        BY_CONTACT,
+    ),
+    "postgresql": (
+        "ALTER TABLE consent_events DROP CONSTRAINT consent_events_pkey, ADD PRIMARY KEY (site_id, id)",
+        BY_CONTACT,
+    ),
+}
 
 
 def kept_in(database: Database) -> list[list[tuple[object, ...]]]:
@@ -45,7 +64,8 @@ def test_kept_totals_are_made_of_what_is_there(database: Database) -> None:
         ask(database, f"ALTER TABLE contacts DROP COLUMN {moment}")
     for table in ("contact_days", "contact_tag_members"):
         ask(database, f"DROP TABLE {table}")
-    ask(database, f"CREATE INDEX consent_events_by_contact ON consent_events ({LEDGER})")
+    for statement in OLDER_LEDGER[database.engine.dialect.name]:
+        ask(database, statement)
     ask(database, "UPDATE alembic_version SET version_num = '0003'")
     bring_up_to_date(database)
     assert kept_in(database) == kept

@@ -163,7 +163,7 @@ def test_nothing_of_one_who_is_erased_while_another_server_indexes_them_stays(
 def test_once_it_is_tidied_up_nothing_waits_to_be_merged_into_the_search_index(database: Database) -> None:
     def pages_merged() -> int:
         with database.transaction() as transaction:
-            return int(transaction.run(search_index.merge_what_waits)[0][0])
+            return int(transaction.run(search_index.merge_pending_list)[0][0])
 
     new_contact(database, name="Ines Okafor", email="a@x.test")
     upkeep.finish(database)

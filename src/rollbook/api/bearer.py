@@ -11,7 +11,7 @@ from rollbook.storage.database import Database
 
 def known_caller(database: Database, request: Request) -> Caller | None:
     """Return the caller of a request as of the last commit, where it is known without asking anybody."""
-    found = database.known(caller_of, _token(request))
+    found = database.remembered_now(caller_of, _token(request))
     return None if found is None or found.expires <= time.time() else found
 
 

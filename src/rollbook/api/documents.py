@@ -35,7 +35,7 @@ from rollbook.register.resource import (
 )
 from rollbook.storage.transactions import Snapshot
 
-# A write of more bytes is not done while everybody waits.
+# A create of more bytes is not done while everybody waits.
 LONGEST_SHORT_BODY = 8_192
 
 

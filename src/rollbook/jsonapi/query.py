@@ -16,7 +16,7 @@ LINKABLE = re.compile(r"[A-Za-z0-9._~!$'()*,;:@/?\[\]-]+=[A-Za-z0-9._~!$'()*,;:@
 ENCODED = re.compile(r"[%+\x80-\xff]")
 CURSORS = AFTER, BEFORE = "page[after]", "page[before]"
 # What says which part of a collection is wanted, in which order, and with what.
-PLACES = frozenset({"page[number]", "page[size]", *CURSORS, "sort", "include"})
+STANDARD_PARAMETERS = frozenset({"page[number]", "page[size]", *CURSORS, "sort", "include"})
 # A longer query is not worth the memory.
 LONGEST_REMEMBERED = 256
 EVERY_FIELD: frozenset[str] | None = None
@@ -105,7 +105,7 @@ def _read(resource: ResourceType, query_string: bytes) -> Query:
     fields: dict[str, frozenset[str]] = {}
     unknown: list[str] = []
     for name, text in texts.items():
-        if name in PLACES:
+        if name in STANDARD_PARAMETERS:
             continue
         family, _, rest = name.partition("[")
         key = rest.removesuffix("]")

@@ -156,8 +156,8 @@ leases_behind = Statement(
 
 
 def _last(column: Any, *events: Any) -> Any:
-    """Return a column of a contact's last event, of these where some are named; by the contact's index, which
-    alone has this order.
+    """Return a column of a contact's last event, of these where some are named; by the primary key,
+    which alone has this order.
     """
     return (
         select(column)

@@ -254,7 +254,7 @@ class Database:
                 self._memory[operation, item] = known
         return known
 
-    def known(self, operation: Callable[[Snapshot, In], Out | None], item: In) -> Out | None:
+    def remembered_now(self, operation: Callable[[Snapshot, In], Out | None], item: In) -> Out | None:
         """Return what is remembered of a `glance` where the database is near, and nobody has committed since
         what may change it; else None.
         """

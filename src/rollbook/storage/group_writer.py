@@ -11,8 +11,11 @@ from rollbook.storage.faults import Unavailable
 from rollbook.storage.workers import Job, Outcome, settle, split_late, too_late
 from rollbook.storage.writing import MOST_WRITES_TOGETHER, Begun, Writer
 
-# In one turn of the loop the answers of a group are written, in the next their clients ask for more.
+# In one turn of the loop the answers of a group are written, in the next their clients ask for more (uvloop
+# takes what has come before it calls what shall be called soon; asyncio's own loop does after it).
 TURNS_AFTER_ANSWERS = 2
+# Those who read make turns long, and writers may come one by one: who waits must not wait for all of them.
+LONGEST_LISTENING_SECONDS = 0.005
 
 
 class Task(NamedTuple):
@@ -26,9 +29,9 @@ class Task(NamedTuple):
 class GroupWriter:
     """The writer of a database, which an event loop gives jobs.
 
-    The next group begins once a turn of the loop brings nobody more who would join it: a COMMIT costs as much
-    as several creates, and many who write at once are then one group, not two that take turns. `limit` is how
-    many may wait.
+    The next group begins once a turn of the loop brings nobody more who would join it, or some milliseconds
+    have passed: a COMMIT costs as much as several creates, and many who write at once are then one group, not
+    two that take turns. `limit` is how many may wait.
     """
 
     most_together = MOST_WRITES_TOGETHER
@@ -74,12 +77,15 @@ class GroupWriter:
     def _listen(self, turns: int) -> None:
         """Begin the next group after so many turns of the loop, and once one has brought nobody more."""
         self._is_called = True
-        self._loop.call_soon(self._heard, turns - 1, len(self._waiting))
+        until = time.monotonic() + LONGEST_LISTENING_SECONDS
+        self._loop.call_soon(self._heard, turns - 1, len(self._waiting), until)
 
-    def _heard(self, turns: int, before: int) -> None:
+    def _heard(self, turns: int, before: int, until: float) -> None:
         waiting = len(self._waiting)
-        if not self._is_closed and waiting < self.most_together and (turns > 0 or waiting > before):
-            self._listen(turns)
+        is_more_expected = turns > 0 or waiting > before
+        is_over = self._is_closed or waiting >= self.most_together or time.monotonic() > until
+        if is_more_expected and not is_over:
+            self._loop.call_soon(self._heard, turns - 1, waiting, until)
         else:
             self._go_on()
 

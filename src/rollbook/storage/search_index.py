@@ -94,7 +94,7 @@ _count_each_up_to = Statement(
     only="postgresql",
 )
 # Of a table in parts, each part has an index of its own.
-merge_what_waits = Statement(
+merge_pending_list = Statement(
     text(
         "SELECT sum(gin_clean_pending_list(each.indexrelid)) FROM pg_index AS each "
         "JOIN pg_class ON pg_class.oid = each.indexrelid JOIN pg_am ON pg_am.oid = pg_class.relam "
@@ -132,7 +132,7 @@ def put(transaction: Transaction, entries: Sequence[Entry]) -> None:
 def tidy(transaction: Transaction) -> None:
     """Have searches read nothing beside the index; for a quiet moment."""
     if transaction.dialect_name == "postgresql":
-        transaction.run(merge_what_waits)
+        transaction.run(merge_pending_list)
 
 
 def additions() -> int:

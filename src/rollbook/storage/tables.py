@@ -295,7 +295,7 @@ consent_events = _narrow_table(
     _number("key_id"),
     _number("user_id"),
     _required("occurred_at"),
-    # A contact's ledger stands together, in the order of time.
+    # A contact's ledger stands together, in the order of time. That ids are given once is the leases' affair.
     PrimaryKeyConstraint("site_id", "contact_id", "occurred_at", "id"),
     ForeignKeyConstraint(["site_id", "contact_id"], ["contacts.site_id", "contacts.id"]),
     CheckConstraint("event IN ('subscribed', 'unsubscribed')", name="consent_events_event"),

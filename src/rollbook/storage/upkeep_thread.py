@@ -31,7 +31,8 @@ class UpkeepThread(threading.Thread):
         self._writer = writer
         self._upkeep = upkeep
         self._tidy = tidy
-        self._is_untidy = False
+        # Whoever was here before may have left it so.
+        self._is_untidy = True
         self._owed = 0
         # From before, there may be any number.
         self._is_some_left = True

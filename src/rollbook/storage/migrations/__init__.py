@@ -31,6 +31,8 @@ def upgrade_sqlite(connect: Callable[[Path], apsw.Connection], path: Path) -> No
     def connected() -> PlainConnection:
         connection = connect(path)
         connection.set_busy_timeout(LONGEST_WAIT_MILLISECONDS)
+        # What is sorted is personal data, and belongs into no other file.
+        connection.execute("PRAGMA temp_store = MEMORY").fetchall()
         return PlainConnection(connection)
 
     alchemy = create_engine("sqlite://", creator=connected, poolclass=NullPool)

@@ -34,8 +34,6 @@ def upgrade() -> None:
         return
     # SQLite has rows of such a table where their key is, and so makes the table anew.
     op.rename_table("consent_events", "consent_events_before")
-    op.drop_index("consent_events_by_contact", "consent_events_before")
-    op.drop_index("consent_events_by_time", "consent_events_before")
     op.create_table(
         "consent_events",
         sa.Column("site_id", WHOLE, nullable=False),
@@ -55,6 +53,7 @@ def upgrade() -> None:
         **NARROW,
     )
     names = ", ".join(COLUMNS)
+    # The index that goes has this order, so that nothing is sorted.
     op.execute(
         f"INSERT INTO consent_events ({names}) SELECT {names} FROM consent_events_before "  # noqa: S608
         f"ORDER BY {', '.join(KEY)}"
