@@ -20,7 +20,7 @@ from storage.leases import add_kinds, add_lease, add_users, every_user, kinds_of
 
 from databases import empty_url_of, on_postgresql, run_sql
 from rollbook import cli
-from rollbook.storage import tables, upkeep_thread, workers
+from rollbook.storage import group_writer, tables, upkeep_thread, workers
 from rollbook.storage.database import Database
 from rollbook.storage.faults import SchemaMismatch, Unavailable
 from rollbook.storage.ids import BLOCK
@@ -463,13 +463,21 @@ def test_writes_do_not_wait_for_what_is_owed_until_that_is_too_much(
     debt.served(database, work)
 
 
-def test_those_who_write_again_once_they_are_answered_and_those_who_came_meanwhile_are_one_group(
-    database: Database,
+@pytest.mark.parametrize(
+    ("longest_turn", "groups"),
+    [
+        pytest.param(60.0, [5, *[10] * 9, 5], id="they are one group"),
+        pytest.param(-60.0, [5] * 20, id="nobody waits for them where the loop is busy with others"),
+    ],
+)
+def test_those_who_write_again_once_they_are_answered_and_those_who_came_meanwhile(
+    database: Database, monkeypatch: pytest.MonkeyPatch, longest_turn: float, groups: list[int]
 ) -> None:
-    groups: list[int] = []
+    monkeypatch.setattr(group_writer, "TURN_SECONDS", longest_turn)
+    found: list[int] = []
 
     def counted(transaction: Transaction, kinds: list[str]) -> list[str | Exception]:
-        groups.append(len(kinds))
+        found.append(len(kinds))
         return add_kinds(transaction, kinds)
 
     async def client(name: str) -> None:
@@ -478,12 +486,12 @@ def test_those_who_write_again_once_they_are_answered_and_those_who_came_meanwhi
 
     async def work() -> None:
         first = [asyncio.ensure_future(client(f"x-{at}")) for at in range(5)]
-        while not groups:
+        while not found:
             await asyncio.sleep(0)
         await asyncio.gather(*first, *(client(f"y-{at}") for at in range(5)))
 
     served(database, work)
-    assert groups == [5, *[10] * 9, 5]
+    assert found == groups
 
 
 def test_ids_are_never_given_twice(database: Database) -> None:

@@ -14,8 +14,9 @@ from rollbook.storage.writing import MOST_WRITES_TOGETHER, Begun, Writer
 # In one turn of the loop the answers of a group are written, in the next their clients ask for more (uvloop
 # takes what has come before it calls what shall be called soon; asyncio's own loop does after it).
 TURNS_AFTER_ANSWERS = 2
-# Those who read make turns long, and writers may come one by one: who waits must not wait for all of them.
-LONGEST_LISTENING_SECONDS = 0.005
+# What turns may take for themselves, and for each job that was answered or heard in them. Where they take
+# longer, the loop is busy with those who read, for whom those who write need not wait.
+TURN_SECONDS, JOB_SECONDS = 0.001, 0.0001
 
 
 class Task(NamedTuple):
@@ -29,9 +30,9 @@ class Task(NamedTuple):
 class GroupWriter:
     """The writer of a database, which an event loop gives jobs.
 
-    The next group begins once a turn of the loop brings nobody more who would join it, or some milliseconds
-    have passed: a COMMIT costs as much as several creates, and many who write at once are then one group, not
-    two that take turns. `limit` is how many may wait.
+    The next group begins once a turn of the loop brings nobody more who would join it: a COMMIT costs as much
+    as several creates, and many who write at once are then one group, not two that take turns. Where the loop
+    is busy with others, it begins at once. `limit` is how many may wait.
     """
 
     most_together = MOST_WRITES_TOGETHER
@@ -74,20 +75,21 @@ class GroupWriter:
 
     # On the loop's thread.
 
-    def _listen(self, turns: int) -> None:
+    def _listen(self, turns: int, answered: int = 0) -> None:
         """Begin the next group after so many turns of the loop, and once one has brought nobody more."""
         self._is_called = True
-        until = time.monotonic() + LONGEST_LISTENING_SECONDS
-        self._loop.call_soon(self._heard, turns - 1, len(self._waiting), until)
+        began = time.monotonic()
 
-    def _heard(self, turns: int, before: int, until: float) -> None:
-        waiting = len(self._waiting)
-        is_more_expected = turns > 0 or waiting > before
-        is_over = self._is_closed or waiting >= self.most_together or time.monotonic() > until
-        if is_more_expected and not is_over:
-            self._loop.call_soon(self._heard, turns - 1, waiting, until)
-        else:
-            self._go_on()
+        def heard(turns: int, before: int) -> None:
+            waiting = len(self._waiting)
+            is_more_expected = turns > 0 or waiting > before
+            is_over = self._is_closed or waiting >= self.most_together
+            if is_more_expected and not is_over and not _is_busy_with_others(began, answered + waiting):
+                self._loop.call_soon(heard, turns - 1, waiting)
+            else:
+                self._go_on()
+
+        self._loop.call_soon(heard, turns - 1, len(self._waiting))
 
     def _go_on(self) -> None:
         """Begin the next group, unless one is under way; end the thread after the last."""
@@ -112,10 +114,13 @@ class GroupWriter:
         self._is_busy = True
         self._tasks.put(task)
 
-    def _done(self, task: Task, outcomes: Sequence[Outcome]) -> None:
+    def _done(self, task: Task, outcomes: Sequence[Outcome], ended: float) -> None:
         self._is_busy = False
         settle(task.jobs, outcomes)
-        self._listen(TURNS_AFTER_ANSWERS)
+        if _is_busy_with_others(ended, len(task.jobs) + len(self._waiting)):
+            self._go_on()
+        else:
+            self._listen(TURNS_AFTER_ANSWERS, answered=len(task.jobs))
 
     # On the thread.
 
@@ -125,4 +130,9 @@ class GroupWriter:
                 outcomes = task.work()
             except Exception as error:  # raised where the jobs are awaited; the thread is for others, too
                 outcomes = [error] * len(task.jobs)
-            self._loop.call_soon_threadsafe(self._done, task, outcomes)
+            self._loop.call_soon_threadsafe(self._done, task, outcomes, time.monotonic())
+
+
+def _is_busy_with_others(since: float, jobs: int) -> bool:
+    """Say whether the loop has taken longer, since a moment, than it does for so many jobs."""
+    return time.monotonic() - since > TURN_SECONDS + JOB_SECONDS * jobs

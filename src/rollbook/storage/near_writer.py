@@ -62,9 +62,9 @@ class NearWriter(GroupWriter):
     def _is_commit_short(self) -> bool:
         return self._writer.last_commit_seconds < SHORT_COMMIT_SECONDS and not self._reader.is_log_long
 
-    def _done(self, task: Task, outcomes: Sequence[Outcome]) -> None:
+    def _done(self, task: Task, outcomes: Sequence[Outcome], ended: float) -> None:
         self._is_quiet = not task.jobs
-        super()._done(task, outcomes)
+        super()._done(task, outcomes, ended)
         if task.begun is not None:
             self._stay_current(task.begun)
         if task.jobs:
