@@ -11,14 +11,13 @@ from rollbook.storage.database import Database
 
 def known_caller(database: Database, request: Request) -> Caller | None:
     """Return the caller of a request as of the last commit, where it is known without asking anybody."""
-    found = database.remembered_now(caller_of, _token(request))
-    return None if found is None or found.expires <= time.time() else found
+    return _unless_ended(database.remembered_now(caller_of, _token(request)))
 
 
 async def caller(database: Database, request: Request) -> Caller:
     """Return the caller of a request as of the last commit; raise Refused for no token or a bad one."""
-    found = await database.remembered(caller_of, _token(request))
-    if found is None or found.expires <= time.time():
+    found = _unless_ended(await database.remembered(caller_of, _token(request)))
+    if found is None:
         raise refuse(Refusal.TOKEN_INVALID)
     return found
 
@@ -26,7 +25,7 @@ async def caller(database: Database, request: Request) -> Caller:
 def recalled_caller(database: Database, request: Request) -> tuple[Caller, int] | None:
     """Return the caller of a request from memory alone, and what that is as of (`Database.recalled`)."""
     recalled = database.recalled(caller_of, _token(request))
-    return None if recalled is None or recalled[0].expires <= time.time() else recalled
+    return None if recalled is None or _unless_ended(recalled[0]) is None else recalled
 
 
 def token_of(request: Request) -> str | None:
@@ -42,3 +41,7 @@ def _token(request: Request) -> str:
     if token is None:
         raise refuse(Refusal.TOKEN_MISSING)
     return token
+
+
+def _unless_ended(caller: Caller | None) -> Caller | None:
+    return None if caller is None or caller.expires <= time.time() else caller
