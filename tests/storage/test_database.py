@@ -24,7 +24,9 @@ from rollbook.storage import group_writer, tables, upkeep_thread, workers
 from rollbook.storage.database import Database
 from rollbook.storage.faults import SchemaMismatch, Unavailable
 from rollbook.storage.ids import BLOCK
+from rollbook.storage.loop_queue import LoopQueue
 from rollbook.storage.migrate import bring_up_to_date
+from rollbook.storage.on_loop import elsewhere
 from rollbook.storage.opening import open_database
 from rollbook.storage.statements import InsertRows, every_statement
 from rollbook.storage.transactions import Outdated, Snapshot, TakesLong, Transaction
@@ -139,22 +141,22 @@ def test_what_has_waited_too_long_is_refused(database: Database, monkeypatch: py
         served(database, lambda: database.write(add_kinds, "x-1"))
 
 
-def test_work_that_fails_as_it_never_should_is_answered_and_the_next_is_done() -> None:
+@pytest.mark.parametrize("make_queue", [workers.ThreadQueue, LoopQueue])
+def test_work_that_fails_as_it_never_should_is_answered_and_the_next_is_done(
+    make_queue: Callable[[int, int, list[workers.Work]], workers.Queue],
+) -> None:
     def work(jobs: list[workers.Job]) -> list[str]:
         if jobs[0].argument == "fails":
             raise ValueError("broken")
         return ["done"] * len(jobs)
 
     async def main() -> None:
-        jobs = workers.Queue(10)
-        worker = workers.Worker("tested", jobs, 1, work)
-        worker.start()
+        jobs = make_queue(10, 1, [work])
         failing, next_one = jobs.submit(print, "fails"), jobs.submit(print, "works")
         with pytest.raises(ValueError, match="broken"):
             await failing
         assert await next_one == "done"
-        jobs.close(1)
-        await asyncio.to_thread(worker.join)
+        await jobs.stop()
 
     asyncio.run(main())
 
@@ -310,7 +312,7 @@ def test_a_look_that_came_before_a_change_is_not_remembered_after_it(database: D
         nonlocal looks
         looks += 1
         began.set()
-        assert may_end.wait(30)
+        assert elsewhere(lambda: may_end.wait(30))
         return "known"
 
     def quick(_snapshot: Snapshot, _none: None) -> str:
@@ -475,20 +477,26 @@ def test_those_who_write_again_once_they_are_answered_and_those_who_came_meanwhi
 ) -> None:
     monkeypatch.setattr(group_writer, "TURN_SECONDS", longest_turn)
     found: list[int] = []
+    has_begun = asyncio.Event()
 
     def counted(transaction: Transaction, kinds: list[str]) -> list[str | Exception]:
         found.append(len(kinds))
+        has_begun.set()
+        # Others come meanwhile, however soon the database answers.
+        elsewhere(lambda: None)
         return add_kinds(transaction, kinds)
 
     async def client(name: str) -> None:
         for at in range(10):
             await database.write(counted, f"{name}-{at}", is_short=True)
 
+    async def later_client(name: str) -> None:
+        await has_begun.wait()
+        await client(name)
+
     async def work() -> None:
-        first = [asyncio.ensure_future(client(f"x-{at}")) for at in range(5)]
-        while not found:
-            await asyncio.sleep(0)
-        await asyncio.gather(*first, *(client(f"y-{at}") for at in range(5)))
+        others = [later_client(f"y-{at}") for at in range(5)]
+        await asyncio.gather(*(client(f"x-{at}") for at in range(5)), *others)
 
     served(database, work)
     assert found == groups

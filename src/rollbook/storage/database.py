@@ -2,9 +2,8 @@
 
 import asyncio
 import contextlib
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rollbook.storage.engines import Engine, NearSession, Session, explaining, raise_explained
 from rollbook.storage.faults import SchemaMismatch, Unavailable, UnfinishedCopy
@@ -13,9 +12,11 @@ from rollbook.storage.near_writer import NearWriter
 from rollbook.storage.reading_together import answer_together, changes_seen
 from rollbook.storage.tables import REVISIONS, UNFINISHED
 from rollbook.storage.transactions import MOST_REMEMBERED, Snapshot, TakesLong, Transaction
-from rollbook.storage.upkeep_thread import UpkeepThread
-from rollbook.storage.workers import Queue, Worker
+from rollbook.storage.workers import Queue, Work
 from rollbook.storage.writing import Writer, scrub
+
+if TYPE_CHECKING:
+    from rollbook.storage.upkeep_thread import UpkeepThread
 
 READY_SECONDS = 2
 
@@ -35,7 +36,6 @@ class Database:
         self._writer: Writer | None = None
         self._glancer: Session | None = None
         self._sessions: list[Session] = []
-        self._workers: list[threading.Thread] = []
         self._upkeep: UpkeepThread | None = None
         self._writes: GroupWriter | None = None
         self._reads: Queue | None = None
@@ -134,60 +134,53 @@ class Database:
         once nobody has written for a moment.
         """
         writer = self._opened()
-        self._reads = Queue(max_waiting)
         if self.engine.is_near:
             self._glancer = self.engine.open_reader()
         if isinstance(writer.session, NearSession) and isinstance(self._glancer, NearSession):
             writer.upkeep = upkeep
             self._writes = NearWriter(writer, writer.session, self._glancer, max_waiting)
         else:
-            self._writes = GroupWriter(writer, max_waiting)
-            self._upkeep = self._start_upkeep(writer, upkeep, tidy)
-        for number in range(self.engine.readers):
-            self._start_reader(f"reader-{number}", self._reads)
-        for worker in self._workers:
-            worker.start()
+            self._start_far(writer, max_waiting, upkeep, tidy)
+        self._reads = self.engine.queue(max_waiting, [self._reader() for _ in range(self.engine.readers)])
 
-    def _start_upkeep(
+    def _start_far(
         self,
         writer: Writer,
+        max_waiting: int,
         upkeep: Callable[[Transaction], int] | None,
         tidy: Callable[[Transaction], None],
-    ) -> UpkeepThread | None:
-        if upkeep is None:
-            return None
+    ) -> None:
+        # Nothing of it is needed where the database is near.
+        from rollbook.storage.loop_writer import LoopWriter  # noqa: PLC0415
+        from rollbook.storage.upkeep_thread import UpkeepThread  # noqa: PLC0415
+
+        on_loop = self._another_writer()
+        if upkeep is not None:
+            self._upkeep = UpkeepThread(self._another_writer(), upkeep, tidy)
+            self._upkeep.start()
+            writer.beside = on_loop.beside = self._upkeep
+        self._writes = LoopWriter(writer, on_loop, max_waiting)
+
+    def _another_writer(self) -> Writer:
         session = self.engine.open_writer()
         self._sessions.append(session)
-        thread = writer.beside = UpkeepThread(Writer(self.engine, session), upkeep, tidy)
-        thread.start()
-        return thread
+        return Writer(self.engine, session)
 
-    def _start_reader(self, name: str, jobs: Queue) -> None:
+    def _reader(self) -> Work:
         session = self.engine.open_reader()
         self._sessions.append(session)
         memory: dict[tuple[Any, Any], Any] = {}
-        self._workers.append(
-            Worker(
-                name,
-                jobs,
-                self.engine.most_reads_together,
-                lambda taken: answer_together(self.engine, session, memory, taken),
-            )
-        )
+        return lambda jobs: answer_together(self.engine, session, memory, jobs)
 
     async def stop(self) -> None:
         """Finish what waits, checkpoint, and close; what comes later is refused."""
         if self._writes is not None and self._reads is not None:
-            self._reads.close(self.engine.readers)
             if self._upkeep is not None:
                 self._upkeep.stop()
-                self._workers.append(self._upkeep)
-                self._upkeep = None
-            await self._writes.stop()
-            for worker in self._workers:
-                await asyncio.to_thread(worker.join)
-            self._writes = self._reads = None
-            self._workers.clear()
+            await asyncio.gather(self._reads.stop(), self._writes.stop())
+            if self._upkeep is not None:
+                await asyncio.to_thread(self._upkeep.join)
+            self._writes = self._reads = self._upkeep = None
             self._memory.clear()
         self.close()
 

@@ -7,6 +7,7 @@ from typing import Any, NoReturn, Protocol, runtime_checkable
 from sqlalchemy import Dialect
 
 from rollbook.storage.statements import Row
+from rollbook.storage.workers import Queue, Work
 
 
 class Session(Protocol):
@@ -120,8 +121,8 @@ class Carrier(Protocol):
 class Engine(Protocol):
     """One database.
 
-    `remedy` is what to do with a damaged one. `readers` is how many threads read it, and
-    `most_reads_together` how many of their jobs share a state. `is_near` says that a look-up costs less
+    `remedy` is what to do with a damaged one. `readers` is how many read it at a time, and
+    `most_reads_together` how many jobs of each share a state. `is_near` says that a look-up costs less
     than a change of threads, `serves_many` that several servers may serve it at once.
     """
 
@@ -173,8 +174,11 @@ class Engine(Protocol):
         Where it writes, nobody else copies into or out of the database until it is closed.
         """
 
-    def pauses(self) -> Iterable[float]:
-        """Return how long to wait, in seconds, before each further attempt at a transaction."""
+    def queue(self, limit: int, works: Sequence[Work]) -> Queue:
+        """Return a queue of jobs, which are done by these works; on the loop that runs."""
+
+    def pauses(self) -> Iterator[bool]:
+        """Wait before each further attempt at a transaction that is asked for; end where patience does."""
 
     def may_pass(self, error: Exception, attempts: int) -> bool:
         """Say whether a transaction that ended in this error, so many attempts before it, may succeed when

@@ -7,7 +7,13 @@ from rollbook.storage.engines import NearSession
 from rollbook.storage.group_writer import GroupWriter, Task
 from rollbook.storage.tables import REMEMBERED
 from rollbook.storage.workers import QUIET_SECONDS, Outcome, settle
-from rollbook.storage.writing import MOST_OWED, MOST_WRITES_TOGETHER, Begun, Writer
+from rollbook.storage.writing import (
+    MOST_OWED,
+    MOST_SHORT_WRITES_TOGETHER,
+    MOST_WRITES_TOGETHER,
+    Begun,
+    Writer,
+)
 
 # A COMMIT that takes less is over before two changes of threads would have paid.
 SHORT_COMMIT_SECONDS = 0.001
@@ -25,8 +31,7 @@ class NearWriter(GroupWriter):
     change nothing that is remembered.
     """
 
-    # Of short ones, for which everybody waits some tens of microseconds each.
-    most_together = 128
+    most_together = MOST_SHORT_WRITES_TOGETHER
 
     def __init__(self, writer: Writer, session: NearSession, reader: NearSession, limit: int) -> None:
         super().__init__(writer, limit)

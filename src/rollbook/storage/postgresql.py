@@ -3,7 +3,7 @@
 import logging
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import psycopg
@@ -12,12 +12,14 @@ from psycopg_pool import ConnectionPool, PoolTimeout
 from sqlalchemy import Dialect
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
-from rollbook.storage import references
+from rollbook.storage import on_loop, references
 from rollbook.storage.engines import Carrier, Session
 from rollbook.storage.faults import StorageError, Unavailable
+from rollbook.storage.loop_queue import LoopQueue
 from rollbook.storage.postgresql_connection import PostgreSQLConnection
 from rollbook.storage.postgresql_session import PostgreSQLSession
 from rollbook.storage.statements import Row
+from rollbook.storage.workers import Queue, Work
 
 # Statements are compiled for it, and executed by the driver.
 POSTGRESQL: Dialect = PGDialect_psycopg(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
@@ -200,8 +202,12 @@ class PostgreSQL:
             raise StorageError(f"The database {self.name} is closed.")
         return self._pool
 
-    def pauses(self) -> Iterator[float]:
-        """Return how long to wait before each further attempt, until patience, which begins now, ends."""
+    def queue(self, limit: int, works: Sequence[Work]) -> Queue:
+        """Return a queue of jobs that the running loop does itself."""
+        return LoopQueue(limit, self.most_reads_together, works)
+
+    def pauses(self) -> Iterator[bool]:
+        """Wait before each further attempt that is asked for, until patience, which begins now, ends."""
         return _pauses(time.monotonic() + PATIENCE_SECONDS)
 
     def may_pass(self, error: Exception, attempts: int) -> bool:
@@ -268,10 +274,11 @@ CONNECTION: dict[str, Any] = {
 }
 
 
-def _pauses(end: float) -> Iterator[float]:
+def _pauses(end: float) -> Iterator[bool]:
     pause = FIRST_PAUSE_SECONDS
     while time.monotonic() < end:
-        yield pause * random.uniform(0.5, 1.0)  # noqa: S311 - not a secret
+        on_loop.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - not a secret
+        yield True
         pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
 

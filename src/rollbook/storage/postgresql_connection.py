@@ -14,6 +14,7 @@ from psycopg.pq.abc import PGconn, PGresult
 from psycopg.types.numeric import Int8Dumper
 from psycopg.waiting import Ready, Wait
 
+from rollbook.storage import on_loop
 from rollbook.storage.dialects import UNSTORABLE
 from rollbook.storage.statements import Row
 
@@ -76,14 +77,42 @@ class PostgreSQLConnection(psycopg.Connection[Row]):
         self._names: dict[_Key, bytes] = {}
         self._times_sent: Counter[_Key] = Counter()
         self._numbers = itertools.count(1)
+        self._watch: on_loop.Watch | None = None
 
     def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:
         """Wait for an answer; raise OperationalError, and close, where none comes in time."""
+        timeout = timeout or self.longest_answer_seconds
         try:
-            return super().wait(gen, interval, timeout or self.longest_answer_seconds)
-        except errors._WaitTimeout:
+            if on_loop.is_working():
+                return self._rest(gen, timeout)
+            return super().wait(gen, interval, timeout)
+        except (errors._WaitTimeout, TimeoutError):
             self.close()
             raise psycopg.OperationalError("the database does not answer") from None
+
+    def _rest(self, gen: PQGen[RV], timeout: float | None) -> RV:
+        """Wait for an answer while the loop goes on."""
+        if self._watch is None:
+            self._watch = on_loop.watch(self.pgconn.socket)
+        try:
+            wanted = next(gen)
+            while True:
+                ready = self._watch.rest(timeout or LONGEST_READ_SECONDS, may_write=wanted == Wait.RW)
+                wanted = gen.send(Ready.W if ready == on_loop.WRITABLE else Ready.R)
+        except StopIteration as end:
+            answer: RV = end.value
+            return answer
+
+    def close(self) -> None:
+        """Close it."""
+        self.leave_loop()
+        super().close()
+
+    def leave_loop(self) -> None:
+        """Let another loop or thread have it."""
+        watch, self._watch = self._watch, None
+        if watch is not None:
+            watch.close()
 
     def exchange(self, statements: Sequence[Asked]) -> list[PGresult]:
         """Send statements in one message, and return the result of each.

@@ -1,6 +1,7 @@
 """A thread's way to PostgreSQL: its transactions, and how they are told from those of another attempt."""
 
 import secrets
+import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Any
@@ -10,7 +11,7 @@ from psycopg.pq import TransactionStatus
 from psycopg.pq.abc import PGresult
 from psycopg_pool import ConnectionPool
 
-from rollbook.storage import postgresql_connection
+from rollbook.storage import on_loop, postgresql_connection
 from rollbook.storage.postgresql_connection import Asked, PostgreSQLConnection
 from rollbook.storage.statements import Row
 from rollbook.storage.tables import REMEMBERED
@@ -31,6 +32,9 @@ LOCK_SITE = "SELECT id FROM sites WHERE id = $1 FOR NO KEY UPDATE"
 
 # Where the number of changes has not been asked for.
 NOT_ASKED = -1
+
+# How long a session keeps a connection before the pool may give it another.
+LONGEST_KEPT_SECONDS = 600.0
 
 LOCK_BEGINNING = "SELECT kind FROM id_leases WHERE kind = 'sites' FOR UPDATE"
 
@@ -56,6 +60,8 @@ class PostgreSQLSession:
         self._may_look = may_look
         self._limits = [Asked(f"SET LOCAL {name} = {value}") for name, value in limits]
         self._connection: PostgreSQLConnection | None = None
+        self._kept: PostgreSQLConnection | None = None
+        self._kept_until = 0.0
         self._is_transaction = False
         # What the next message begins with, and the place in it of the question for the number of changes.
         self._unsent: list[Asked] = []
@@ -97,7 +103,7 @@ class PostgreSQLSession:
         if not self._may_look:
             self.begin_reading()
             return
-        self._connection = self._pool.getconn()
+        self._connection = self._take()
         self._connection.longest_answer_seconds = postgresql_connection.LONGEST_READ_SECONDS
         self._changes = NOT_ASKED
 
@@ -105,9 +111,7 @@ class PostgreSQLSession:
     def changes(self) -> int:
         """How often anybody has changed what servers remember; outside of a transaction as of now."""
         if self._connection is None:
-            with self._pool.connection() as connection:
-                connection.longest_answer_seconds = postgresql_connection.LONGEST_READ_SECONDS
-                return _number(connection.rows(CHANGES))
+            return _number(self._alone(CHANGES))
         if self._is_transaction:
             self._hear_changes()
         elif self._changes == NOT_ASKED:
@@ -134,9 +138,7 @@ class PostgreSQLSession:
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
         """Run a statement and return its rows; outside of a transaction it is one by itself."""
         if self._connection is None:
-            with self._pool.connection() as connection:
-                connection.longest_answer_seconds = postgresql_connection.LONGEST_READ_SECONDS
-                return connection.rows(sql, parameters)
+            return self._alone(sql, parameters)
         if self._is_transaction:
             self._unsent.append(Asked(sql, parameters))
             return self._connection.rows_of(self._send()[-1])
@@ -187,9 +189,12 @@ class PostgreSQLSession:
     def close(self) -> None:
         """Undo what is open."""
         self.roll_back()
+        kept, self._kept = self._kept, None
+        if kept is not None:
+            self._put_back(kept)
 
     def _begin(self, sql: str) -> None:
-        self._connection = self._pool.getconn()
+        self._connection = self._take()
         self._connection.longest_answer_seconds = postgresql_connection.LONGEST_ANSWER_SECONDS
         self._is_transaction = True
         self._unsent = [Asked(sql), *self._limits]
@@ -217,11 +222,36 @@ class PostgreSQLSession:
             self._changes = _number(rows)
         return results
 
+    def _alone(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
+        """Run a statement that is a transaction by itself, and return its rows."""
+        self._connection = self._take()
+        self._connection.longest_answer_seconds = postgresql_connection.LONGEST_READ_SECONDS
+        try:
+            return self._connection.rows(sql, parameters)
+        finally:
+            self._give_back()
+
+    def _take(self) -> PostgreSQLConnection:
+        kept, self._kept = self._kept, None
+        if kept is not None:
+            return kept
+        self._kept_until = time.monotonic() + LONGEST_KEPT_SECONDS
+        return on_loop.elsewhere(self._pool.getconn)
+
     def _give_back(self) -> None:
         connection, self._connection = self._connection, None
         self._is_transaction = False
-        if connection is not None:
-            self._pool.putconn(connection)
+        if connection is None:
+            return
+        is_idle = connection.pgconn.transaction_status == TransactionStatus.IDLE
+        if is_idle and time.monotonic() < self._kept_until:
+            self._kept = connection
+        else:
+            self._put_back(connection)
+
+    def _put_back(self, connection: PostgreSQLConnection) -> None:
+        connection.leave_loop()
+        self._pool.putconn(connection)
 
 
 def _number(rows: list[Row]) -> int:

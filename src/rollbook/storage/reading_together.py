@@ -1,7 +1,6 @@
 """Reads that wait together: on one state of the register, alike questions once, lists of look-ups in one."""
 
 import itertools
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -20,7 +19,7 @@ def answer_together(
     than the state has are Outdated.
     """
     outcomes: list[Outcome] = [None] * len(jobs)
-    pauses = iter(engine.pauses())
+    pauses = engine.pauses()
     questions = _questions(jobs)
     if all(job.is_look for job in jobs):
         questions = _look(engine, session, memory, jobs, questions, outcomes, pauses)
@@ -50,9 +49,7 @@ def answer_together(
         except Exception as error:
             session.roll_back()
             may_pass = engine.may_pass(error, 0)
-            pause = next(pauses, None) if may_pass else None
-            if pause is not None:
-                time.sleep(pause)
+            if may_pass and next(pauses, False):
                 continue
             unanswered = questions if may_pass else questions[-1:]
             for place in (place for each in unanswered for place in each.places):
@@ -68,7 +65,7 @@ def _look(
     jobs: list[Job],
     questions: "list[_Question]",
     outcomes: list[Outcome],
-    pauses: Iterator[float],
+    pauses: Iterator[bool],
 ) -> "list[_Question]":
     """Answer each question by one statement, which sees a state of its own; return those that want a
     transaction. What fails wants one, too, unless patience is at its end.
@@ -98,7 +95,7 @@ def _look(
         session.commit()
     except Exception as error:
         session.roll_back()
-        if not engine.may_pass(error, 0) or next(pauses, None) is not None:
+        if not engine.may_pass(error, 0) or next(pauses, False):
             return questions
         # One for each, for what is raised keeps its frames.
         outcomes[:] = [engine.explained(error) for _ in jobs]

@@ -3,7 +3,7 @@
 import mmap
 import os
 import struct
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from rollbook.storage.engines import Session
 from rollbook.storage.faults import StorageError, Unavailable
 from rollbook.storage.server_lock import ServerLock
 from rollbook.storage.statements import Connection, Row
+from rollbook.storage.workers import Queue, ThreadQueue, Work
 
 BUSY_MILLISECONDS = 5_000
 WRITER_CACHE_KIB = 32_768
@@ -199,9 +200,13 @@ class SQLite:
                     "A file on a network file system cannot be used safely; choose a local disk."
                 )
 
-    def pauses(self) -> Iterable[float]:
-        """Return no pause: SQLite waits for a lock by itself, and loses no connection."""
-        return ()
+    def queue(self, limit: int, works: Sequence[Work]) -> Queue:
+        """Return a queue of jobs that threads do."""
+        return ThreadQueue(limit, self.most_reads_together, works)
+
+    def pauses(self) -> Iterator[bool]:
+        """End at once: SQLite waits for a lock by itself, and loses no connection."""
+        return iter(())
 
     def may_pass(self, error: Exception, attempts: int) -> bool:
         """Say no: see `pauses`."""

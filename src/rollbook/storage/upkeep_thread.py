@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 
+from rollbook.storage import on_loop
 from rollbook.storage.transactions import Transaction
 from rollbook.storage.workers import QUIET_SECONDS
 from rollbook.storage.writing import MOST_OWED, Writer
@@ -51,10 +52,15 @@ class UpkeepThread(threading.Thread):
 
     def wait_for_room(self) -> None:
         """Wait while too much is owed."""
+        if not self._has_room():
+            on_loop.elsewhere(self._wait_for_room)
+
+    def _wait_for_room(self) -> None:
         with self._news:
-            self._news.wait_for(
-                lambda: self._owed <= MOST_OWED or self._has_failed or self._is_stopped, LONGEST_WAIT_SECONDS
-            )
+            self._news.wait_for(self._has_room, LONGEST_WAIT_SECONDS)
+
+    def _has_room(self) -> bool:
+        return self._owed <= MOST_OWED or self._has_failed or self._is_stopped
 
     def stop(self) -> None:
         """End after the part that is under way."""

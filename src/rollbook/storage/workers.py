@@ -4,6 +4,7 @@ import asyncio
 import queue
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -38,11 +39,15 @@ Outcome = Any
 Work = Callable[[list[Job]], Sequence[Outcome]]
 
 
-class Queue:
-    """Jobs that wait; refuses more than it may hold, and takes none once it is closed."""
+class Queue(ABC):
+    """Jobs that wait for those who do them, up to `most` together; refuses more than `limit`, and takes none
+    once it has stopped.
 
-    def __init__(self, limit: int) -> None:
-        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+    `work` gets jobs and returns an outcome for each: a value, or an exception to be raised.
+    """
+
+    def __init__(self, limit: int, most: int) -> None:
+        self._most = most
         self._of_this_turn: list[Job] = []
         self._limit = limit
         self._closed = False
@@ -59,7 +64,7 @@ class Queue:
         as_of: int | None = None,
     ) -> "asyncio.Future[Any]":
         """Add a job and return the future of its outcome; raise Unavailable where too many wait."""
-        if self._closed or self._jobs.qsize() + len(self._of_this_turn) >= self._limit:
+        if self._closed or self._count_waiting() + len(self._of_this_turn) >= self._limit:
             raise Unavailable("Too many requests wait for the database.")
         loop = asyncio.get_running_loop()
         future = loop.create_future()
@@ -75,16 +80,69 @@ class Queue:
     def _hand_over(self) -> None:
         jobs, self._of_this_turn = self._of_this_turn, []
         self.turn += 1
+        self._put(jobs)
+
+    async def stop(self) -> None:
+        """Take no more, and end once all is done that came before."""
+        self._closed = True
+        self._hand_over()
+        await self._end()
+
+    @abstractmethod
+    def _count_waiting(self) -> int: ...
+
+    @abstractmethod
+    def _put(self, jobs: list[Job]) -> None: ...
+
+    @abstractmethod
+    async def _end(self) -> None: ...
+
+
+class ThreadQueue(Queue):
+    """Jobs that threads do, each by a `work` of its own."""
+
+    def __init__(self, limit: int, most: int, works: Sequence[Work]) -> None:
+        super().__init__(limit, most)
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._threads = [
+            threading.Thread(name=f"reader-{number}", target=self._run, args=(work,), daemon=True)
+            for number, work in enumerate(works)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def _count_waiting(self) -> int:
+        return self._jobs.qsize()
+
+    def _put(self, jobs: list[Job]) -> None:
         for job in jobs:
             self._jobs.put(job)
 
-    def take(self, most: int) -> list[Job]:
-        """Wait for a job, then take those that wait beside it, `most` in all; empty means stop."""
+    async def _end(self) -> None:
+        for _ in self._threads:
+            self._jobs.put(None)
+        for thread in self._threads:
+            await asyncio.to_thread(thread.join)
+
+    # On a thread.
+
+    def _run(self, work: Work) -> None:
+        while jobs := self._take():
+            # One call for all: waking the loop costs more than settling a future.
+            answer = jobs[0].future.get_loop().call_soon_threadsafe
+            late, jobs = split_late(jobs)
+            if late:
+                answer(settle, late, too_late(late))
+            if jobs:
+                answer(settle, jobs, done_by(work, jobs))
+
+    def _take(self) -> list[Job]:
+        """Wait for a job, then take those that wait beside it; empty means stop."""
         job = self._jobs.get()
         if job is None:
             return []
         jobs = [job]
-        while len(jobs) < most:
+        while len(jobs) < self._most:
             try:
                 job = self._jobs.get_nowait()
             except queue.Empty:
@@ -96,42 +154,13 @@ class Queue:
             jobs.append(job)
         return jobs
 
-    def close(self, workers: int) -> None:
-        """Take no more jobs, and tell so many workers to stop once all that came before is done."""
-        self._closed = True
-        self._hand_over()
-        for _ in range(workers):
-            self._jobs.put(None)
 
-
-class Worker(threading.Thread):
-    """A thread that does the jobs of a queue, up to `most` of them together.
-
-    `work` gets the jobs and returns an outcome for each: a value, or an exception to be raised.
-    """
-
-    def __init__(self, name: str, jobs: Queue, most: int, work: Work) -> None:
-        super().__init__(name=name, daemon=True)
-        self._jobs = jobs
-        self._most = most
-        self._work = work
-
-    def run(self) -> None:
-        """Work until the queue ends."""
-        while jobs := self._jobs.take(self._most):
-            # One call for all: waking the loop costs more than settling a future.
-            answer = jobs[0].future.get_loop().call_soon_threadsafe
-            late, jobs = split_late(jobs)
-            if late:
-                answer(settle, late, too_late(late))
-            if jobs:
-                answer(settle, jobs, self._outcomes(jobs))
-
-    def _outcomes(self, jobs: list[Job]) -> Sequence[Outcome]:
-        try:
-            return self._work(jobs)
-        except Exception as error:  # raised where the jobs are awaited; the thread is for others, too
-            return [error] * len(jobs)
+def done_by(work: Work, jobs: list[Job]) -> Sequence[Outcome]:
+    """Return the outcomes of jobs; what work raises as it never should is that of each of them."""
+    try:
+        return work(jobs)
+    except Exception as error:  # raised where the jobs are awaited; who works is there for others, too
+        return [error] * len(jobs)
 
 
 def split_late(jobs: list[Job]) -> tuple[list[Job], list[Job]]:

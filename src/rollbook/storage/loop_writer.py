@@ -1,0 +1,36 @@
+"""Writes to a database that is far: an event loop does the short ones, and goes on while it is waited for."""
+
+import time
+from collections.abc import Sequence
+
+from rollbook.storage import on_loop
+from rollbook.storage.group_writer import GroupWriter, Task
+from rollbook.storage.workers import Outcome, done_by
+from rollbook.storage.writing import MOST_SHORT_WRITES_TOGETHER, MOST_WRITES_TOGETHER, Writer
+
+
+class LoopWriter(GroupWriter):
+    """The writer of a database that lets several write at once: of groups of short jobs, the loop does all
+    that is not the database's, for a change of threads costs more; of others, the thread, by a `writer` of
+    its own.
+    """
+
+    most_together = MOST_SHORT_WRITES_TOGETHER
+
+    def __init__(self, writer: Writer, writer_on_loop: Writer, limit: int) -> None:
+        super().__init__(writer, limit)
+        self._writer_on_loop = writer_on_loop
+
+    def _begin_group(self) -> None:
+        are_short = all(job.is_short for job in self._waiting[: self.most_together])
+        jobs = self._taken(self.most_together if are_short else MOST_WRITES_TOGETHER)
+        task = Task(jobs, lambda: self._writer.write(jobs))
+        if not are_short:
+            self._hand_over(task)
+            return
+
+        def done(outcomes: Sequence[Outcome]) -> None:
+            self._done(task, outcomes, time.monotonic())
+
+        self._is_busy = True
+        on_loop.start(lambda: done_by(self._writer_on_loop.write, jobs), done)
