@@ -240,3 +240,26 @@ def test_a_queue_begins_as_much_as_there_are_works_and_ends_once_all_is_done(run
 
     runner.run(main())
     assert (under_way, most) == (0, 2)
+
+
+def test_who_asks_the_same_while_others_are_answered_shares_the_next_answer_and_others_do_not_wait(
+    runner: asyncio.Runner,
+) -> None:
+    begun: list[list[str]] = []
+
+    def work(jobs: list[Job]) -> list[str]:
+        begun.append([job.argument for job in jobs])
+        on_loop.sleep(0.001)
+        return [job.argument for job in jobs]
+
+    async def main() -> None:
+        jobs = LoopQueue(20, 10, [work, work, work])
+        first = jobs.submit(print, "the same")
+        await asyncio.sleep(0)
+        second, third, other = (jobs.submit(print, each) for each in ("the same", "the same", "another"))
+        answers = await asyncio.gather(first, second, third, other)
+        assert list(answers) == ["the same", "the same", "the same", "another"]
+        await jobs.stop()
+
+    runner.run(main())
+    assert begun == [["the same"], ["another"], ["the same", "the same"]]

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 
 from rollbook.storage import on_loop
+from rollbook.storage.reading_together import questions_of
 from rollbook.storage.workers import Job, Outcome, Queue, Work, done_by, settle, split_late, too_late
 
 
@@ -13,8 +14,9 @@ class LoopQueue(Queue):
     def __init__(self, limit: int, most: int, works: Sequence[Work]) -> None:
         super().__init__(limit, most)
         self._waiting: list[Job] = []
-        self._idle = list(works)
-        self._count_works = len(works)
+        self._works = works
+        self._idle = list(range(len(works)))
+        self._under_way: dict[int, list[Job]] = {}
         self._ended: asyncio.Future[None] | None = None
 
     def _count_waiting(self) -> int:
@@ -29,22 +31,44 @@ class LoopQueue(Queue):
         if self._waiting:
             late, self._waiting = split_late(self._waiting)
             settle(late, too_late(late))
-        while self._waiting and self._idle:
-            self._begin(self._idle.pop())
-        if self._ended is not None and len(self._idle) == self._count_works:
+        while self._waiting and self._idle and (parts := self._taken()):
+            for jobs in parts:
+                self._begin(self._idle.pop(), jobs)
+        if self._ended is not None and not self._under_way:
             self._ended.set_result(None)
 
-    def _begin(self, work: Work) -> None:
-        jobs, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
+    def _taken(self) -> list[list[Job]]:
+        """Take what waits and may begin, for each idle work a part: what is one question, in the same.
+
+        Who asks the same as others who are being answered waits, and shares the next answer.
+        """
+        jobs, later = self._waiting[: self._most], self._waiting[self._most :]
+        parts: list[list[Job]] = []
+        held: list[Job] = []
+        for question in questions_of(jobs):
+            asking = [jobs[place] for place in question.places]
+            if any(any(map(question.is_like, each)) for each in self._under_way.values()):
+                held += asking
+            elif len(parts) < len(self._idle):
+                parts.append(asking)
+            else:
+                min(parts, key=len).extend(asking)
+        held.sort(key=lambda job: job.since)
+        self._waiting = held + later
+        return parts
+
+    def _begin(self, at: int, jobs: list[Job]) -> None:
+        self._under_way[at] = jobs
 
         def done(outcomes: Sequence[Outcome]) -> None:
             settle(jobs, outcomes)
-            self._idle.append(work)
+            del self._under_way[at]
+            self._idle.append(at)
             self._go_on()
 
-        on_loop.start(lambda: done_by(work, jobs), done)
+        on_loop.start(lambda: done_by(self._works[at], jobs), done)
 
     async def _end(self) -> None:
-        if self._waiting or len(self._idle) < self._count_works:
+        if self._under_way:
             self._ended = asyncio.get_running_loop().create_future()
             await self._ended

@@ -24,7 +24,7 @@ from rollbook.storage.workers import Queue, Work
 # Statements are compiled for it, and executed by the driver.
 POSTGRESQL: Dialect = PGDialect_psycopg(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
 
-READERS = 2
+READERS = 4
 LONGEST_CONNECT_SECONDS = 5
 # A free connection or a new one is there within these seconds, or it is time to see whether patience is at
 # its end; a connection that is being made goes on meanwhile.

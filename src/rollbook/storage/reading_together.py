@@ -20,7 +20,7 @@ def answer_together(
     """
     outcomes: list[Outcome] = [None] * len(jobs)
     pauses = engine.pauses()
-    questions = _questions(jobs)
+    questions = questions_of(jobs)
     if all(job.is_look for job in jobs):
         questions = _look(engine, session, memory, jobs, questions, outcomes, pauses)
     while questions:
@@ -63,17 +63,17 @@ def _look(
     session: Session,
     memory: dict[tuple[Any, Any], Any],
     jobs: list[Job],
-    questions: "list[_Question]",
+    questions: "list[Question]",
     outcomes: list[Outcome],
     pauses: Iterator[bool],
-) -> "list[_Question]":
+) -> "list[Question]":
     """Answer each question by one statement, which sees a state of its own; return those that want a
     transaction. What fails wants one, too, unless patience is at its end.
 
     A transaction around one statement would be three more. The number of changes only grows: if the last that
     is seen is the one of what was remembered, it was so in all the states before.
     """
-    left: list[_Question] = []
+    left: list[Question] = []
     try:
         session.begin_looking()
         for question in questions:
@@ -108,13 +108,17 @@ def changes_seen(snapshot: Snapshot, _all: None) -> int:
     return snapshot.changes
 
 
-class _Question(NamedTuple):
+class Question(NamedTuple):
     """An operation on an argument, or on a list of them, with the places of the jobs that wait for it."""
 
     operation: Callable[..., Any]
     arguments: list[Any]
     places: list[int]
     takes_list: bool
+
+    def is_like(self, job: Job) -> bool:
+        """Say whether the job asks the same, or what can be asked in the same list."""
+        return self.operation is job.operation and (self.takes_list or self.arguments[0] == job.argument)
 
     def answers(self, snapshot: Snapshot) -> Iterable[tuple[int, Outcome]]:
         """Return the outcome of each place."""
@@ -123,16 +127,16 @@ class _Question(NamedTuple):
         return zip(self.places, itertools.repeat(self.operation(snapshot, self.arguments[0])), strict=False)
 
 
-def _questions(jobs: list[Job]) -> list[_Question]:
+def questions_of(jobs: list[Job]) -> list[Question]:
     """Return what jobs ask: those whose operation takes a list together, those who ask the same once."""
-    questions: list[_Question] = []
+    questions: list[Question] = []
     for place, job in enumerate(jobs):
         for known in questions:
-            if known.operation is job.operation and (job.takes_list or known.arguments[0] == job.argument):
+            if known.is_like(job):
                 known.places.append(place)
                 if job.takes_list:
                     known.arguments.append(job.argument)
                 break
         else:
-            questions.append(_Question(job.operation, [job.argument], [place], job.takes_list))
+            questions.append(Question(job.operation, [job.argument], [place], job.takes_list))
     return questions
