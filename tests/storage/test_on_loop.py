@@ -242,6 +242,37 @@ def test_a_queue_begins_as_much_as_there_are_works_and_ends_once_all_is_done(run
     assert (under_way, most) == (0, 2)
 
 
+def test_a_queue_of_what_never_rests_is_done_however_long_it_is(runner: asyncio.Runner) -> None:
+    async def main() -> None:
+        jobs = LoopQueue(5_000, 1, [lambda jobs: [job.argument for job in jobs]])
+        answers = [jobs.submit(print, number) for number in range(3_000)]
+        assert await asyncio.gather(*answers) == list(range(3_000))
+        await jobs.stop()
+
+    runner.run(main())
+
+
+def test_nobody_waits_for_a_like_question_that_takes_long(runner: asyncio.Runner) -> None:
+    async def main() -> None:
+        answered = threading.Event()
+
+        def slow(jobs: list[Job]) -> list[bool]:
+            return [on_loop.elsewhere(lambda: answered.wait(30)) for _ in jobs]
+
+        def quick(jobs: list[Job]) -> list[bool]:
+            answered.set()
+            return [True for _ in jobs]
+
+        jobs = LoopQueue(20, 10, [quick, slow])
+        first = jobs.submit(print, "the same")
+        await asyncio.sleep(0)
+        assert await jobs.submit(print, "the same")
+        assert await first
+        await jobs.stop()
+
+    runner.run(main())
+
+
 def test_who_asks_the_same_while_others_are_answered_shares_the_next_answer_and_others_do_not_wait(
     runner: asyncio.Runner,
 ) -> None:

@@ -121,9 +121,8 @@ class Carrier(Protocol):
 class Engine(Protocol):
     """One database.
 
-    `remedy` is what to do with a damaged one. `readers` is how many read it at a time, and
-    `most_reads_together` how many jobs of each share a state. `is_near` says that a look-up costs less
-    than a change of threads, `serves_many` that several servers may serve it at once.
+    `remedy` is what to do with a damaged one. `readers` is how many read it at a time. `is_near` says that
+    a look-up costs less than a change of threads, `serves_many` that several servers may serve it at once.
     """
 
     @property
@@ -139,7 +138,6 @@ class Engine(Protocol):
 
     remedy: str
     readers: int
-    most_reads_together: int
     is_near: bool
     serves_many: bool
 

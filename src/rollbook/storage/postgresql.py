@@ -25,6 +25,7 @@ from rollbook.storage.workers import Queue, Work
 POSTGRESQL: Dialect = PGDialect_psycopg(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
 
 READERS = 4
+MOST_READS_TOGETHER = 32
 LONGEST_CONNECT_SECONDS = 5
 # A free connection or a new one is there within these seconds, or it is time to see whether patience is at
 # its end; a connection that is being made goes on meanwhile.
@@ -70,7 +71,6 @@ class PostgreSQL:
     dialect = POSTGRESQL
     remedy = "Stop the servers, keep a dump of the database (pg_dump), and restore a backup."
     readers = READERS
-    most_reads_together = 32
     is_near = False
     serves_many = True
     # A migration makes what is kept from its schema on, and no program that keeps less was ever released for
@@ -204,7 +204,7 @@ class PostgreSQL:
 
     def queue(self, limit: int, works: Sequence[Work]) -> Queue:
         """Return a queue of jobs that the running loop does itself."""
-        return LoopQueue(limit, self.most_reads_together, works)
+        return LoopQueue(limit, MOST_READS_TOGETHER, works)
 
     def pauses(self) -> Iterator[bool]:
         """Wait before each further attempt that is asked for, until patience, which begins now, ends."""

@@ -41,7 +41,7 @@ class Asked(NamedTuple):
 class _Sendable(NamedTuple):
     """A statement as libpq takes it; texts with the same types of parameters are one prepared statement."""
 
-    sql: bytes
+    sql: str
     values: list[Buffer | None]
     types: tuple[int, ...]
     formats: Sequence[int]
@@ -52,7 +52,7 @@ class _Sendable(NamedTuple):
         return self.sql, self.types
 
 
-_Key = tuple[bytes, tuple[int, ...]]
+_Key = tuple[str, tuple[int, ...]]
 
 
 class PostgreSQLConnection(psycopg.Connection[Row]):
@@ -166,9 +166,7 @@ class PostgreSQLConnection(psycopg.Connection[Row]):
         except psycopg.DataError:
             # A text with U+0000; no stored text holds it.
             values = self._adapted.dump_sequence(list(map(_without_nul, asked.parameters)), formats)
-        return _Sendable(
-            asked.sql.encode(), list(values), self._adapted.types or (), self._adapted.formats or ()
-        )
+        return _Sendable(asked.sql, list(values), self._adapted.types or (), self._adapted.formats or ())
 
     def _send(self, pgconn: PGconn, each: _Sendable) -> bool:
         """Add a statement to the message; say whether its preparation is there, too."""
@@ -176,9 +174,9 @@ class PostgreSQLConnection(psycopg.Connection[Row]):
         if name is None and self._is_sent_often(each.key):
             name, is_preparation = f"rollbook_{next(self._numbers)}".encode(), True
             self._names[each.key] = name
-            pgconn.send_prepare(name, each.sql, each.types)
+            pgconn.send_prepare(name, each.sql.encode(), each.types)
         if name is None:
-            pgconn.send_query_params(each.sql, each.values, each.types, each.formats)
+            pgconn.send_query_params(each.sql.encode(), each.values, each.types, each.formats)
         else:
             pgconn.send_query_prepared(name, each.values, each.formats)
         return is_preparation

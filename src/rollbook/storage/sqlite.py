@@ -27,6 +27,7 @@ CHECKPOINT_PAGES = 4_000
 # One that writes a single resource changes fewer, unless that has very long texts.
 PAGES_OF_A_COMMIT = 100
 STATEMENTS_CACHED = 256
+MOST_READS_TOGETHER = 8
 
 # Statements are compiled for it, and executed by the driver.
 SQLITE: Dialect = SQLiteDialect_pysqlite(paramstyle="qmark")
@@ -76,7 +77,6 @@ class SQLite:
     dialect = SQLITE
     remedy = "Stop the server, keep a copy of the file and its -wal, and restore a backup."
     readers = 2
-    most_reads_together = 8
     is_near = True
     serves_many = False
 
@@ -202,7 +202,7 @@ class SQLite:
 
     def queue(self, limit: int, works: Sequence[Work]) -> Queue:
         """Return a queue of jobs that threads do."""
-        return ThreadQueue(limit, self.most_reads_together, works)
+        return ThreadQueue(limit, MOST_READS_TOGETHER, works)
 
     def pauses(self) -> Iterator[bool]:
         """End at once: SQLite waits for a lock by itself, and loses no connection."""
