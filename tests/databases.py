@@ -272,11 +272,12 @@ class PostgreSQLServer:
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a port that nobody listens on now, and that the system gives to nobody who asks for any."""
+    while True:
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", secrets.randbelow(10_000) + 20_000))
+            port: int = probe.getsockname()[1]
+            return port
 
 
 def _programs() -> Path:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import make_tables
-from databases import run_sql, url_of
+from databases import free_port, run_sql, url_of
 from rollbook import logs
 from rollbook.api.http import Request
 from rollbook.api.limits import MOST_COUNTED, RateLimit
@@ -46,15 +46,6 @@ def scrape(port: int) -> str:
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
         text: str = answer.read().decode()
     return text
-
-
-def free_port() -> int:
-    import socket  # noqa: PLC0415
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 def test_metrics_count_on_a_listener_of_their_own(serve: Callable[..., RunningServer]) -> None:

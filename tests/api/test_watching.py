@@ -1,7 +1,6 @@
 """Proves what somebody who watches a server sees: its lines, its counts, its request ids, its page."""
 
 import re
-import socket
 import urllib.request
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -9,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from databases import run_sql, writes_held
+from databases import free_port, run_sql, writes_held
 from rollbook import __version__
 from support import Client, RunningServer, SiteWorld, wait_until
 
@@ -74,13 +73,6 @@ class Metrics:
         """The value of a sample, by its whole name."""
         found = re.search(rf"^{re.escape(name)} (\S+)$", self.text, re.MULTILINE)
         return float(found[1]) if found else 0.0
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 def test_counts_grow_with_what_happens_and_have_no_labels_of_the_clients_choice(serve: Serve) -> None:
