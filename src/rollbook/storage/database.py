@@ -127,7 +127,7 @@ class Database:
         upkeep: Callable[[Transaction], int] | None = None,
         tidy: Callable[[Transaction], None] = lambda _: None,
     ) -> None:
-        """Start the threads that read and write; as many jobs may wait for each.
+        """Start what reads and what writes, on the running loop; as many jobs may wait for each.
 
         `upkeep` does a part of what transactions owe, and returns how much that was; it is called in quiet
         moments, and whenever too much is owed. Where it is done beside the writer, `tidy` is called after it,
