@@ -141,6 +141,8 @@ def test_who_rests_too_long_is_told_and_may_rest_again(runner: asyncio.Runner) -
 
             def work() -> int:
                 watch = on_loop.watch(ours.fileno())
+                asyncio.get_running_loop().call_soon(ours.send, b"a")
+                watch.rest(30, may_write=True)
                 for _ in range(2):
                     with pytest.raises(TimeoutError):
                         watch.rest(0.001)
@@ -247,6 +249,44 @@ def test_a_queue_of_what_never_rests_is_done_however_long_it_is(runner: asyncio.
         jobs = LoopQueue(5_000, 1, [lambda jobs: [job.argument for job in jobs]])
         answers = [jobs.submit(print, number) for number in range(3_000)]
         assert await asyncio.gather(*answers) == list(range(3_000))
+        await jobs.stop()
+
+    runner.run(main())
+
+
+def test_who_asks_something_else_does_not_wait_behind_many_who_ask_the_same(runner: asyncio.Runner) -> None:
+    async def main() -> None:
+        answered = threading.Event()
+
+        def work(jobs: list[Job]) -> list[bool]:
+            if jobs[0].argument == "another":
+                answered.set()
+            return [on_loop.elsewhere(lambda: answered.wait(30)) for _ in jobs]
+
+        jobs = LoopQueue(200, 10, [work] * 4)
+        same = [jobs.submit(print, "the same")]
+        await asyncio.sleep(0)
+        same += [jobs.submit(print, "the same") for _ in range(15)]
+        assert await jobs.submit(print, "another")
+        assert all(await asyncio.gather(*same))
+        await jobs.stop()
+
+    runner.run(main())
+
+
+@pytest.mark.parametrize("outcomes", [[], [StopIteration()]], ids=["none", "what no future takes"])
+def test_work_with_an_outcome_that_is_none_is_an_error_and_the_next_is_done(
+    runner: asyncio.Runner, outcomes: list[Any]
+) -> None:
+    def work(jobs: list[Job]) -> list[Any]:
+        return outcomes if jobs[0].argument == "fails" else ["done"]
+
+    async def main() -> None:
+        jobs = LoopQueue(10, 1, [work])
+        failing, next_one = jobs.submit(print, "fails"), jobs.submit(print, "works")
+        with pytest.raises(RuntimeError):
+            await failing
+        assert await next_one == "done"
         await jobs.stop()
 
     runner.run(main())

@@ -154,12 +154,12 @@ class Database:
         from rollbook.storage.loop_writer import LoopWriter  # noqa: PLC0415
         from rollbook.storage.upkeep_thread import UpkeepThread  # noqa: PLC0415
 
-        on_loop = self._another_writer()
+        writer_on_loop = self._another_writer()
         if upkeep is not None:
             self._upkeep = UpkeepThread(self._another_writer(), upkeep, tidy)
             self._upkeep.start()
-            writer.beside = on_loop.beside = self._upkeep
-        self._writes = LoopWriter(writer, on_loop, max_waiting)
+            writer.beside = writer_on_loop.beside = self._upkeep
+        self._writes = LoopWriter(writer, writer_on_loop, max_waiting)
 
     def _another_writer(self) -> Writer:
         session = self.engine.open_writer()

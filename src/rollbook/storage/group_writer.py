@@ -1,4 +1,4 @@
-"""Writes that wait together are a group, which a thread does; one group is under way at a time."""
+"""Writes that wait together are a group, which is done at once; one group is under way at a time."""
 
 import asyncio
 import queue

@@ -19,6 +19,7 @@ class LoopQueue(Queue):
     def __init__(self, limit: int, most: int, works: Sequence[Work]) -> None:
         super().__init__(limit, most)
         self._waiting: list[Job] = []
+        self._held: list[Job] = []
         self._works = works
         self._idle = list(range(len(works)))
         self._under_way: dict[int, list[Job]] = {}
@@ -28,7 +29,7 @@ class LoopQueue(Queue):
         self._ended: asyncio.Future[None] | None = None
 
     def _count_waiting(self) -> int:
-        return len(self._waiting)
+        return len(self._waiting) + len(self._held)
 
     def _put(self, jobs: list[Job]) -> None:
         self._waiting.extend(jobs)
@@ -39,42 +40,51 @@ class LoopQueue(Queue):
         if self._is_beginning:
             return  # what has ended already, without a rest, makes room for the next
         self._is_beginning = True
-        if self._waiting:
-            late, self._waiting = split_late(self._waiting)
-            settle(late, too_late(late))
-        while self._waiting and self._idle and (parts := self._taken()):
-            for jobs in parts:
-                self._begin(self._idle.pop(), jobs)
-        self._is_beginning = False
+        try:
+            if self._waiting:
+                late, self._waiting = split_late(self._waiting)
+                settle(late, too_late(late))
+            while self._waiting and self._idle:
+                for jobs in self._taken():
+                    self._begin(self._idle.pop(), jobs)
+        finally:
+            self._is_beginning = False
         if self._ended is not None and not self._under_way:
-            self._ended.set_result(None)
+            if not self._ended.done():
+                self._ended.set_result(None)
             self._ended = None
 
     def _taken(self) -> list[list[Job]]:
         """Take what waits and may begin, for each idle work a part: what is one question, in the same.
 
-        Who asks the same as others who have just begun waits, and shares the next answer.
+        Who asks the same as others who have just begun is held, and shares the next answer, unless those who
+        are held are as many as can share one.
         """
-        jobs, later = self._waiting[: self._most], self._waiting[self._most :]
+        jobs, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
         parts: list[list[Job]] = []
-        held: list[Job] = []
         then = time.monotonic() - LONGEST_HELD_SECONDS
         recent = [asked for at, asked in self._under_way.items() if self._began[at] > then]
         for question in questions_of(jobs):
             asking = [jobs[place] for place in question.places]
-            if any(any(map(question.is_like, each)) for each in recent):
-                held += asking
+            has_room = len(self._held) + len(asking) <= self._most
+            if has_room and any(any(map(question.is_like, each)) for each in recent):
+                self._held += asking
             elif len(parts) < len(self._idle):
                 parts.append(asking)
             else:
                 min(parts, key=len).extend(asking)
-        if held and self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(LONGEST_HELD_SECONDS, self._hold_no_longer)
-        self._waiting = sorted(held, key=lambda job: job.since) + later
+        if self._held and self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(LONGEST_HELD_SECONDS, self._on_time)
         return parts
 
-    def _hold_no_longer(self) -> None:
+    def _on_time(self) -> None:
         self._timer = None
+        self._hold_no_longer()
+
+    def _hold_no_longer(self) -> None:
+        if self._held:
+            self._waiting = sorted(self._held + self._waiting, key=lambda job: job.since)
+            self._held = []
         self._go_on()
 
     def _begin(self, at: int, jobs: list[Job]) -> None:
@@ -82,10 +92,12 @@ class LoopQueue(Queue):
         self._began[at] = time.monotonic()
 
         def done(outcomes: Sequence[Outcome]) -> None:
-            settle(jobs, outcomes)
             del self._under_way[at]
             self._idle.append(at)
-            self._go_on()
+            try:
+                settle(jobs, outcomes)
+            finally:
+                self._hold_no_longer()
 
         on_loop.start(lambda: done_by(self._works[at], jobs), done)
 

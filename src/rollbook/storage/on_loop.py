@@ -49,6 +49,8 @@ def start(work: Callable[[], Out], done: Callable[[Out], None]) -> None:
 
     It is called by the loop, not by other work. Neither may raise.
     """
+    if is_working():
+        raise RuntimeError("work is begun by the loop alone")
     _Work(work, done).go_on()
 
 
@@ -117,7 +119,9 @@ class Watch:
         if self._now.poll(0):
             return READABLE
         self._until = self._loop.time() + seconds
-        if self._timer is None:
+        if self._timer is None or self._timer.when() > self._until:
+            if self._timer is not None:
+                self._timer.cancel()
             self._timer = self._loop.call_at(self._until, self._look_at_clock)
         if not self._is_watched:
             self._is_watched = True

@@ -97,7 +97,7 @@ class PostgreSQLConnection(psycopg.Connection[Row]):
         try:
             wanted = next(gen)
             while True:
-                ready = self._watch.rest(timeout or LONGEST_READ_SECONDS, may_write=wanted == Wait.RW)
+                ready = self._watch.rest(timeout or LONGEST_READ_SECONDS, may_write=bool(wanted & Wait.W))
                 wanted = gen.send(Ready.W if ready == on_loop.WRITABLE else Ready.R)
         except StopIteration as end:
             answer: RV = end.value

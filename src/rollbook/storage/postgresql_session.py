@@ -1,4 +1,4 @@
-"""A thread's way to PostgreSQL: its transactions, and how they are told from those of another attempt."""
+"""A way to PostgreSQL: its transactions, and how they are told from those of another attempt."""
 
 import secrets
 import time
@@ -33,14 +33,14 @@ LOCK_SITE = "SELECT id FROM sites WHERE id = $1 FOR NO KEY UPDATE"
 # Where the number of changes has not been asked for.
 NOT_ASKED = -1
 
-# How long a session keeps a connection before the pool may give it another.
+# How long a session that is used keeps a connection before the pool may give it another.
 LONGEST_KEPT_SECONDS = 600.0
 
 LOCK_BEGINNING = "SELECT kind FROM id_leases WHERE kind = 'sites' FOR UPDATE"
 
 
 class PostgreSQLSession:
-    """A thread's way to the database: a connection of the pool for each transaction.
+    """A way to the database: one transaction after another, on a connection of the pool that it keeps.
 
     What returns nothing is sent with what comes next, so that the first and the last statements of a
     transaction cost no turn of their own. `limits` are set in each. It `may_look` by statements that are

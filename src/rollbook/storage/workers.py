@@ -1,4 +1,4 @@
-"""Threads that take what waits for the database, do it together, and answer all of it at once."""
+"""Jobs that wait for the database, and who does them: together, with all of them answered at once."""
 
 import asyncio
 import queue
@@ -158,7 +158,10 @@ class ThreadQueue(Queue):
 def done_by(work: Work, jobs: list[Job]) -> Sequence[Outcome]:
     """Return the outcomes of jobs; what work raises as it never should is that of each of them."""
     try:
-        return work(jobs)
+        outcomes = work(jobs)
+        if len(outcomes) != len(jobs):
+            raise RuntimeError(f"{len(outcomes)} outcomes of {len(jobs)} jobs")
+        return outcomes
     except Exception as error:  # raised where the jobs are awaited; who works is there for others, too
         return [error] * len(jobs)
 
@@ -181,7 +184,10 @@ def settle(jobs: Sequence[Job], outcomes: Sequence[Outcome]) -> None:
     for job, outcome in zip(jobs, outcomes, strict=True):
         if job.future.done():
             continue  # whoever waited has gone; what was committed stays
-        if isinstance(outcome, Exception):
+        if isinstance(outcome, StopIteration):
+            # No future takes it; it would end whoever awaits it.
+            job.future.set_exception(RuntimeError("an operation raised StopIteration"))
+        elif isinstance(outcome, Exception):
             job.future.set_exception(outcome)
         else:
             job.future.set_result(outcome)
