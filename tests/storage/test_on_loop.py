@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import pytest
 import uvloop
 
-from rollbook.storage import on_loop
+from rollbook.storage import loop_queue, on_loop
 from rollbook.storage.loop_queue import LoopQueue
 from rollbook.storage.workers import Job
 
@@ -254,7 +254,11 @@ def test_a_queue_of_what_never_rests_is_done_however_long_it_is(runner: asyncio.
     runner.run(main())
 
 
-def test_who_asks_something_else_does_not_wait_behind_many_who_ask_the_same(runner: asyncio.Runner) -> None:
+def test_who_asks_something_else_does_not_wait_behind_many_who_ask_the_same(
+    runner: asyncio.Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop_queue, "LONGEST_HELD_SECONDS", 60.0)
+
     async def main() -> None:
         answered = threading.Event()
 

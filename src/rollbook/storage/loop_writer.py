@@ -24,7 +24,8 @@ class LoopWriter(GroupWriter):
     def _begin_group(self) -> None:
         are_short = all(job.is_short for job in self._waiting[: self.most_together])
         jobs = self._taken(self.most_together if are_short else MOST_WRITES_TOGETHER)
-        task = Task(jobs, lambda: self._writer.write(jobs))
+        writer = self._writer_on_loop if are_short else self._writer
+        task = Task(jobs, lambda: writer.write(jobs))
         if not are_short:
             self._hand_over(task)
             return
@@ -33,4 +34,4 @@ class LoopWriter(GroupWriter):
             self._done(task, outcomes, time.monotonic())
 
         self._is_busy = True
-        on_loop.start(lambda: done_by(self._writer_on_loop.write, jobs), done)
+        on_loop.start(lambda: done_by(writer.write, jobs), done)
