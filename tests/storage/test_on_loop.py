@@ -318,13 +318,17 @@ def test_nobody_waits_for_a_like_question_that_takes_long(runner: asyncio.Runner
 
 
 def test_who_asks_the_same_while_others_are_answered_shares_the_next_answer_and_others_do_not_wait(
-    runner: asyncio.Runner,
+    runner: asyncio.Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(loop_queue, "LONGEST_HELD_SECONDS", 60.0)
+    answered = threading.Event()
     begun: list[list[str]] = []
 
     def work(jobs: list[Job]) -> list[str]:
         begun.append([job.argument for job in jobs])
-        on_loop.sleep(0.001)
+        if jobs[0].argument == "another":
+            answered.set()
+        on_loop.elsewhere(lambda: answered.wait(30))
         return [job.argument for job in jobs]
 
     async def main() -> None:
