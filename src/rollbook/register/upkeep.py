@@ -1,9 +1,10 @@
 """What is done in quiet moments, or before a server begins: the search index, interrupted erasures."""
 
 from collections.abc import Callable
+from typing import Any
 
 import orjson
-from sqlalchemy import bindparam, delete, func, literal_column, select, update
+from sqlalchemy import ColumnElement, Select, bindparam, delete, func, literal_column, select, update
 
 from rollbook.register import consent, days, erasure, members, text
 from rollbook.register.audience import LETTERS
@@ -20,33 +21,37 @@ CONTACTS_AT_ONCE = 256
 PORTIONS_TOGETHER = 16
 
 
-# Its size stands in the statement, else a planner that does not know it reads all contacts for each portion.
-_portion = (
-    select(backlog.c.site_id, backlog.c.contact_id)
-    .order_by(backlog.c.site_id, backlog.c.contact_id)
-    .limit(literal_column(str(CONTACTS_AT_ONCE)))
-)
-
-
-def _oldest_of_backlog(*columns: str) -> Statement:
-    """Return the question for these columns of the contacts that are indexed next."""
-    oldest = _portion.subquery("oldest")
-    return Statement(
-        select(*(table.c[name] for name in ("site_id", "id", *columns)))
-        .select_from(oldest)
-        .join(table, (table.c.site_id == oldest.c.site_id) & (table.c.id == oldest.c.contact_id))
-        .order_by(oldest.c.site_id, oldest.c.contact_id)
+def _oldest(*columns: ColumnElement[Any]) -> Select[Any]:
+    """Return the query for these columns of the part of the backlog that is indexed next."""
+    # A planner that does not know its size would read all contacts for each portion.
+    return (
+        select(*columns)
+        .order_by(backlog.c.site_id, backlog.c.contact_id)
+        .limit(literal_column(str(CONTACTS_AT_ONCE)))
     )
 
 
-oldest_keys = _oldest_of_backlog("email", "name_key", "search_keys")
-oldest_texts = _oldest_of_backlog("name", "email", *Keys._fields, *LETTERS)
-sites_of_backlog = Statement(select(_portion.subquery("oldest").c.site_id))
+def _contacts_of_oldest(*columns: str) -> Statement:
+    """Return the question for these columns of the contacts that are indexed next."""
+    return Statement(
+        select(*(table.c[name] for name in ("site_id", "id", *columns)))
+        .where(
+            dialects.among_found(table.c.site_id, _oldest(backlog.c.site_id)),
+            dialects.among_found(table.c.id, _oldest(backlog.c.contact_id)),
+        )
+        .order_by(table.c.site_id, table.c.id)
+    )
+
+
+oldest_keys = _contacts_of_oldest("email", "name_key", "search_keys")
+oldest_texts = _contacts_of_oldest("name", "email", *Keys._fields, *LETTERS)
+sites_of_backlog = Statement(_oldest(backlog.c.site_id))
 remove_from_backlog = Statement(
     delete(backlog).where(
         # Without the site, each portion would read all of the backlog.
         dialects.among(backlog.c.site_id, bindparam("site_ids")),
-        dialects.among(backlog.c.contact_id, bindparam("contact_ids")),
+        # Hundreds, of a table so small that no index may lead to its rows.
+        dialects.among_many(backlog.c.contact_id, bindparam("contact_ids")),
     )
 )
 number_owed = Statement(select(func.count()).select_from(backlog))

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple, TypeVar
 import psycopg
 from psycopg import errors
 from psycopg.abc import Buffer, PQGen
-from psycopg.adapt import PyFormat, Transformer
-from psycopg.pq import ExecStatus
+from psycopg.adapt import Dumper, PyFormat, Transformer
+from psycopg.pq import ExecStatus, Format
 from psycopg.pq.abc import PGconn, PGresult
 from psycopg.types.numeric import Int8Dumper
 from psycopg.waiting import Ready, Wait
@@ -17,6 +17,7 @@ from psycopg.waiting import Ready, Wait
 from rollbook.storage import on_loop
 from rollbook.storage.dialects import UNSTORABLE
 from rollbook.storage.statements import Row
+from rollbook.storage.tsvectors import Tsvector
 
 RV = TypeVar("RV")
 
@@ -29,6 +30,21 @@ MOST_PREPARED = 200
 MOST_COUNTED = 1_000
 # The SQLSTATEs of a prepared statement that is not what it was: its columns are others, or it is gone.
 NO_LONGER_PREPARED = ("0A000", "26000")
+
+
+# PostgreSQL's own number of the type, which is the same everywhere (pg_type.dat).
+TSVECTOR_OID = 3614
+
+
+class _TsvectorDumper(Dumper):
+    """Sends a `Tsvector` as it is."""
+
+    format = Format.BINARY
+    oid = TSVECTOR_OID
+
+    def dump(self, obj: Tsvector) -> Tsvector:
+        """Return what is sent."""
+        return obj
 
 
 class Asked(NamedTuple):
@@ -73,6 +89,7 @@ class PostgreSQLConnection(psycopg.Connection[Row]):
         super().__init__(*args, **options)
         # Whole numbers are sent as one type whatever their size, for statements are prepared for types.
         self.adapters.register_dumper(int, Int8Dumper)
+        self.adapters.register_dumper(Tsvector, _TsvectorDumper)
         self._adapted = Transformer(self)
         self._names: dict[_Key, bytes] = {}
         self._times_sent: Counter[_Key] = Counter()

@@ -33,6 +33,7 @@ from rollbook.storage import dialects
 from rollbook.storage.dialects import Condition
 from rollbook.storage.statements import InsertRows, Statement
 from rollbook.storage.transactions import Snapshot, Transaction
+from rollbook.storage.tsvectors import tsvector
 
 # Between the tokens of a text; a gram that contains one is indexed with a space instead.
 SEPARATOR = "\x1f"
@@ -125,7 +126,7 @@ def put(transaction: Transaction, entries: Sequence[Entry]) -> None:
         transaction.insert(_add_on_sqlite, [(each.contact_id, each.tokens) for each in entries])
         return
     _remove(transaction, {each.site_id for each in entries}, [each.contact_id for each in entries])
-    rows = [(*each[:2], " ".join(map(as_tsvector_token, each.tokens.split(SEPARATOR)))) for each in entries]
+    rows = [(*each[:2], tsvector(each.tokens.split(SEPARATOR))) for each in entries]
     transaction.insert(_add_on_postgresql, rows)
 
 
@@ -164,8 +165,8 @@ def count_up_to(snapshot: Snapshot, asked: str, limit: int, *, of_many: bool = F
     return int(snapshot.rows(statement, {"asked": asked, "limit": limit})[0][0])
 
 
-def as_tsvector_token(token: str) -> str:
-    """Return a token as `tsvector` and `tsquery` read it."""
+def as_tsquery_token(token: str) -> str:
+    """Return a token as `tsquery` reads it."""
     return "'" + token.replace("\\", "\\\\").replace("'", "''") + "'"
 
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import text
 
 from rollbook.storage import search_index
-from rollbook.storage.search_index import as_tsvector_token, count_up_to
+from rollbook.storage.search_index import as_tsquery_token, count_up_to
 from rollbook.storage.statements import Statement
 from rollbook.storage.transactions import Snapshot, TakesLong
 
@@ -146,7 +146,7 @@ def narrowed(snapshot: Snapshot, asked: TokensAsked, *, of_many: bool = False) -
             of_sites = [(_uncommon(asked, at), mark) for at, (_, mark) in enumerate(asked.of_sites)]
             end = ""
         each = [
-            _joined([site], " & ", " | ", lambda token: as_tsvector_token(token) + end) for site in of_sites
+            _joined([site], " & ", " | ", lambda token: as_tsquery_token(token) + end) for site in of_sites
         ]
         return Question("{" + ",".join(map(_as_element, each)) + "}" if of_many else " | ".join(each))
     if not asked.by_beginning:
