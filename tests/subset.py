@@ -15,7 +15,7 @@ from pglast.parser import ParseError, parse_sql_json
 
 from rollbook import cli
 from rollbook.register import checks, consent, days, erasure, keys, members, upkeep
-from rollbook.storage import search_index, search_questions, tables
+from rollbook.storage import planner_statistics, search_index, search_questions, tables
 from rollbook.storage.postgresql import POSTGRESQL
 from rollbook.storage.statements import Statement, every_statement
 
@@ -100,12 +100,13 @@ PARTS = (
 )
 
 # What is asked of PostgreSQL's own tables on no way of a request but one in five minutes. A database without them
-# answers the first with no statistics, and is not asked for the second; the third is for a quiet moment, and nothing
-# goes wrong where it fails.
+# answers the first with no statistics, and is not asked for the second; the others are upkeep's, and nothing goes
+# wrong where they fail.
 OF_POSTGRESQL = (
     search_questions.has_statistics,
     search_questions.commonest,
     search_index.merge_pending_list,
+    planner_statistics.outgrown,
 )
 
 

@@ -544,7 +544,8 @@ def test_every_statement_of_the_register_fits_the_schema(database: Database) -> 
         if statement.only not in (None, database.engine.dialect.name):
             continue
         sql, names, _ = statement.compiled(database.engine.dialect)
-        session.rows("EXPLAIN " + sql, [None] * len(names))
+        if not sql.startswith("ANALYZE "):  # PostgreSQL explains queries alone
+            session.rows("EXPLAIN " + sql, [None] * len(names))
         assert not re.search(r"select\s+\*", sql, re.IGNORECASE)
         checked += 1
     assert checked >= 25

@@ -1,5 +1,6 @@
 """Proves the promises of storage on PostgreSQL: its schema, and several servers on one database."""
 
+import asyncio
 import contextlib
 import random
 import secrets
@@ -20,8 +21,8 @@ from databases import PostgreSQLServer, beside, empty_url_of, run_sql, url_of
 from rollbook.jsonapi.reading import Draft
 from rollbook.register import contacts, erasure, sites, upkeep
 from rollbook.register.resource import Found
+from rollbook.storage import planner_statistics, search_index, tables
 from rollbook.storage import postgresql as engine
-from rollbook.storage import search_index, tables
 from rollbook.storage.database import Database
 from rollbook.storage.opening import open_database
 from support import Client, Reply, RunningServer, SiteWorld, run_rollbook, start_server, wait_until
@@ -173,6 +174,42 @@ def test_once_it_is_tidied_up_nothing_waits_to_be_merged_into_the_search_index(d
     with database.transaction() as transaction:
         upkeep.tidy(transaction)
     assert pages_merged() == 0
+
+
+def test_statistics_are_made_anew_where_a_table_has_become_twice_as_large(database: Database) -> None:
+    def is_renewed() -> bool:
+        return database.do(planner_statistics.renew_where_outgrown)
+
+    new_contact(database, email="a@x.test")
+    assert not is_renewed()
+    for batch in range(10):
+        create(database, *(new(1, email=f"{batch}.{at}@x.test") for at in range(200)))
+    assert is_renewed()
+    assert not is_renewed()
+    (pages,) = run_sql(database.engine.name, "SELECT relpages FROM pg_class WHERE relname = 'contacts'")[0]
+    assert pages > 0
+
+
+def test_a_server_has_statistics_made_while_it_fills_a_database(database: Database) -> None:
+    new_contact(database, email="a@x.test")
+
+    def pages_known() -> int:
+        sql = "SELECT relpages FROM pg_class WHERE relname = 'contacts'"
+        return int(run_sql(database.engine.name, sql)[0][0])
+
+    async def fill() -> None:
+        database.start(2_000, upkeep.index_some, upkeep.tidy)
+        try:
+            emails = [f"{at}@x.test" for at in range(2_000)]
+            await asyncio.gather(
+                *(database.write(contacts.create_many, new(1, email=email)) for email in emails)
+            )
+            await asyncio.to_thread(wait_until, lambda: pages_known() > 0, 30)
+        finally:
+            await database.stop()
+
+    assert pages_known() == 0
+    asyncio.run(fill())
 
 
 def in_threads(works: list[Callable[[], None]]) -> None:

@@ -1,10 +1,12 @@
 """Does what transactions owe beside the writer, where a database lets two write at once."""
 
+import math
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from rollbook.storage import on_loop
+from rollbook.storage import on_loop, planner_statistics
 from rollbook.storage.transactions import Transaction
 from rollbook.storage.workers import QUIET_SECONDS
 from rollbook.storage.writing import MOST_OWED, Writer
@@ -13,13 +15,16 @@ from rollbook.storage.writing import MOST_OWED, Writer
 PORTION = 256
 # How long the writer waits for room at most: what is owed longer makes searches slower, no write wrong.
 LONGEST_WAIT_SECONDS = 5.0
+# How soon statistics are tried again where they could not be made.
+NO_STATISTICS_SECONDS = 60.0
 
 
 class UpkeepThread(threading.Thread):
     """A thread that does what a writer's transactions owe, in transactions of its own.
 
     `upkeep` does a part of it, and returns how much that was. Where it fails, what is owed stays owed until
-    the next write. Once nothing is owed, and nobody has written for a moment, `tidy` is done.
+    the next write. Once nothing is owed, and nobody has written for a moment, `tidy` is done. Where the
+    tables have outgrown what the planner knows of them, that is made anew.
     """
 
     def __init__(
@@ -39,6 +44,7 @@ class UpkeepThread(threading.Thread):
         self._is_some_left = True
         self._news = threading.Condition()
         self._is_stopped = self._has_failed = False
+        self._looks_at_statistics_after = -math.inf
 
     def owe(self, count: int) -> None:
         """Note that so much more is owed."""
@@ -88,6 +94,17 @@ class UpkeepThread(threading.Thread):
                 # Where nothing was found, all that was owed before is done: another server was at it.
                 self._owed -= before if done == 0 else min(max(done, 0), self._owed)
                 self._news.notify_all()
+            if done > 0:
+                self._renew_statistics()
+
+    def _renew_statistics(self) -> None:
+        if time.monotonic() < self._looks_at_statistics_after:
+            return
+        try:
+            self._writer.do(planner_statistics.renew_where_outgrown)
+        except Exception:
+            # Nothing becomes wrong, and they are not worth a long wait after each portion.
+            self._looks_at_statistics_after = time.monotonic() + NO_STATISTICS_SECONDS
 
     def _waits_for_work(self) -> bool:
         with self._news:

@@ -1,0 +1,37 @@
+"""What PostgreSQL's planner knows of the tables of contacts, made anew where they have outgrown it.
+
+A plan that is kept was made for the tables of that moment: for empty ones, each create reads all contacts of
+its site to check its keys. Autovacuum makes the statistics anew, and with them the plans, but looks at a
+database once a minute, and in a minute there may be two hundred thousand contacts.
+"""
+
+from sqlalchemy import text
+
+from rollbook.storage.statements import Statement
+from rollbook.storage.transactions import Transaction
+
+# Of a table in parts, each part has statistics of its own. Where a table has few pages, any plan will do.
+outgrown = Statement(
+    text(
+        "SELECT count(*) FROM pg_class WHERE pg_relation_size(oid) "
+        "> CAST(current_setting('block_size') AS bigint) * 2 * greatest(relpages, 16) "
+        "AND (oid = to_regclass('contacts') "
+        "OR oid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = to_regclass('contacts')))"
+    ),
+    only="postgresql",
+)
+renew = Statement(
+    text("ANALYZE contacts, contact_taggings, consent_events, contact_search, search_backlog"),
+    only="postgresql",
+)
+renew.returns = False
+
+
+def renew_where_outgrown(transaction: Transaction) -> bool:
+    """Make the statistics anew where a table has become twice as large since they were made; say whether
+    that was so.
+    """
+    is_outgrown: bool = transaction.rows(outgrown)[0][0] > 0
+    if is_outgrown:
+        transaction.run(renew)
+    return is_outgrown
