@@ -182,16 +182,22 @@ def pages_known(database: Database) -> int:
     return int(run_sql(database.engine.name, sql)[0][0])
 
 
-def test_statistics_are_made_anew_where_a_table_has_become_twice_as_large(database: Database) -> None:
-    def is_renewed() -> bool:
-        return database.do(planner_statistics.renew_where_outgrown)
+def test_statistics_are_made_anew_where_a_table_has_become_so_many_times_as_large(database: Database) -> None:
+    def is_renewed(times: int) -> bool:
+        return database.do(lambda each: planner_statistics.renew_where_outgrown(each, times))
+
+    def fill(batches: range) -> None:
+        for batch in batches:
+            create(database, *(new(1, email=f"{batch}.{at}@x.test") for at in range(200)))
 
     new_contact(database, email="a@x.test")
-    assert not is_renewed()
-    for batch in range(10):
-        create(database, *(new(1, email=f"{batch}.{at}@x.test") for at in range(200)))
-    assert is_renewed()
-    assert not is_renewed()
+    assert not is_renewed(2)
+    fill(range(4))
+    assert is_renewed(2)
+    assert not is_renewed(2)
+    fill(range(4, 14))
+    assert not is_renewed(8)
+    assert is_renewed(2)
     assert pages_known(database) > 0
 
 

@@ -44,6 +44,8 @@ class UpkeepThread(threading.Thread):
         self._is_some_left = True
         self._news = threading.Condition()
         self._is_stopped = self._has_failed = False
+        # Meanwhile nothing of what is owed is done, so nobody waits for that.
+        self._renews_statistics = False
         self._looks_at_statistics_after = -math.inf
 
     def owe(self, count: int) -> None:
@@ -66,7 +68,8 @@ class UpkeepThread(threading.Thread):
             self._news.wait_for(self._has_room, LONGEST_WAIT_SECONDS)
 
     def _has_room(self) -> bool:
-        return self._owed <= MOST_OWED or self._has_failed or self._is_stopped
+        is_too_much = self._owed > MOST_OWED and not self._renews_statistics
+        return not is_too_much or self._has_failed or self._is_stopped
 
     def stop(self) -> None:
         """End after the part that is under way."""
@@ -82,6 +85,7 @@ class UpkeepThread(threading.Thread):
                 # It makes searches faster, and nothing wrong where it cannot be.
                 with suppress(Exception):
                     self._writer.do(self._tidy)
+                self._renew_statistics(planner_statistics.TIMES_WHEN_QUIET)
                 continue
             before, done = self._owed, -1
             with suppress(Exception):
@@ -95,16 +99,21 @@ class UpkeepThread(threading.Thread):
                 self._owed -= before if done == 0 else min(max(done, 0), self._owed)
                 self._news.notify_all()
             if done > 0:
-                self._renew_statistics()
+                self._renew_statistics(planner_statistics.TIMES_WHILE_WRITTEN)
 
-    def _renew_statistics(self) -> None:
+    def _renew_statistics(self, times: int) -> None:
         if time.monotonic() < self._looks_at_statistics_after:
             return
+        with self._news:
+            self._renews_statistics = True
+            self._news.notify_all()
         try:
-            self._writer.do(planner_statistics.renew_where_outgrown)
+            self._writer.do(lambda each: planner_statistics.renew_where_outgrown(each, times))
         except Exception:
             # Nothing becomes wrong, and they are not worth a long wait after each portion.
             self._looks_at_statistics_after = time.monotonic() + NO_STATISTICS_SECONDS
+        finally:
+            self._renews_statistics = False
 
     def _waits_for_work(self) -> bool:
         with self._news:
