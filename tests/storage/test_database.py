@@ -20,7 +20,7 @@ from storage.leases import add_kinds, add_lease, add_users, every_user, kinds_of
 
 from databases import empty_url_of, on_postgresql, run_sql
 from rollbook import cli
-from rollbook.storage import group_writer, tables, upkeep_thread, workers
+from rollbook.storage import group_writer, planner_statistics, tables, upkeep_thread, workers
 from rollbook.storage.database import Database
 from rollbook.storage.faults import SchemaMismatch, Unavailable
 from rollbook.storage.ids import BLOCK
@@ -439,6 +439,36 @@ def test_once_nothing_is_owed_it_is_tidied_up_once(database: Database) -> None:
 
     debt.served(database, work)
     assert debt.owed_when_tidied == [0, 0, 0]
+
+
+@pytest.mark.postgresql
+def test_nobody_waits_for_what_is_owed_while_statistics_are_made(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    are_made, may_end = threading.Event(), threading.Event()
+
+    def renew(_transaction: Transaction) -> None:
+        are_made.set()
+        assert may_end.wait(60)
+
+    monkeypatch.setattr(upkeep_thread, "MOST_OWED", 20)
+    monkeypatch.setattr(upkeep_thread, "LONGEST_WAIT_SECONDS", 60)
+    monkeypatch.setattr(planner_statistics, "are_outgrown", lambda _transaction, _times: True)
+    monkeypatch.setattr(planner_statistics, "renew", renew)
+    debt = Debt()
+    debt.may_go_on.set()
+
+    async def work() -> None:
+        try:
+            await database.write(debt.owe, 0)
+            assert await asyncio.to_thread(are_made.wait, 30)
+            for at in range(1, 30):
+                await asyncio.wait_for(database.write(debt.owe, at), 30)
+            assert len(debt.owed) > 20
+        finally:
+            may_end.set()
+
+    debt.served(database, work)
 
 
 @pytest.mark.postgresql

@@ -25,18 +25,19 @@ outgrown = Statement(
     ),
     only="postgresql",
 )
-renew = Statement(
+analyze = Statement(
     text("ANALYZE contacts, contact_taggings, consent_events, contact_search, search_backlog"),
     only="postgresql",
 )
-renew.returns = False
+analyze.returns = False
 
 
-def renew_where_outgrown(transaction: Transaction, times: int) -> bool:
-    """Make the statistics anew where a table has become so many times as large since they were made; say
-    whether that was so.
-    """
-    is_outgrown: bool = transaction.rows(outgrown, {"times": times})[0][0] > 0
-    if is_outgrown:
-        transaction.run(renew)
-    return is_outgrown
+def are_outgrown(transaction: Transaction, times: int) -> bool:
+    """Say whether a table has become so many times as large since its statistics were made."""
+    found: int = transaction.rows(outgrown, {"times": times})[0][0]
+    return found > 0
+
+
+def renew(transaction: Transaction) -> None:
+    """Make the statistics anew."""
+    transaction.run(analyze)

@@ -102,13 +102,15 @@ class UpkeepThread(threading.Thread):
                 self._renew_statistics(planner_statistics.TIMES_WHILE_WRITTEN)
 
     def _renew_statistics(self, times: int) -> None:
+        """Have the planner's statistics made anew where a table has become so many times as large."""
         if time.monotonic() < self._looks_at_statistics_after:
             return
-        with self._news:
-            self._renews_statistics = True
-            self._news.notify_all()
         try:
-            self._writer.do(lambda each: planner_statistics.renew_where_outgrown(each, times))
+            if self._writer.do(lambda each: planner_statistics.are_outgrown(each, times)):
+                with self._news:
+                    self._renews_statistics = True
+                    self._news.notify_all()
+                self._writer.do(planner_statistics.renew)
         except Exception:
             # Nothing becomes wrong, and they are not worth a long wait after each portion.
             self._looks_at_statistics_after = time.monotonic() + NO_STATISTICS_SECONDS
