@@ -4,7 +4,18 @@ from collections.abc import Callable
 from typing import Any
 
 import orjson
-from sqlalchemy import ColumnElement, Select, bindparam, delete, func, literal_column, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    and_,
+    bindparam,
+    delete,
+    func,
+    literal_column,
+    select,
+    true,
+    update,
+)
 
 from rollbook.register import consent, days, erasure, members, text
 from rollbook.register.audience import LETTERS
@@ -31,16 +42,21 @@ def _oldest(*columns: ColumnElement[Any]) -> Select[Any]:
     )
 
 
-def _contacts_of_oldest(*columns: str) -> Statement:
-    """Return the question for these columns of the contacts that are indexed next."""
-    return Statement(
-        select(*(table.c[name] for name in ("site_id", "id", *columns)))
-        .where(
-            dialects.among_found(table.c.site_id, _oldest(backlog.c.site_id)),
-            dialects.among_found(table.c.id, _oldest(backlog.c.contact_id)),
-        )
-        .order_by(table.c.site_id, table.c.id)
-    )
+def _contacts_of_oldest(*columns: str) -> dict[str, Statement]:
+    """Return the question for these columns of the contacts that are indexed next, for each database."""
+    oldest = _oldest(backlog.c.site_id, backlog.c.contact_id).subquery("oldest")
+    of_contact = and_(table.c.site_id == oldest.c.site_id, table.c.id == oldest.c.contact_id)
+    wanted = [table.c[name] for name in ("site_id", "id", *columns)]
+    joined = select(*wanted).select_from(oldest).join(table, of_contact)
+    # PostgreSQL would rather read ten thousand contacts than look up some hundreds, and keep that plan while
+    # they become more; what is looked up for each leaves it no choice, where it cannot be merged (OFFSET).
+    each = select(*wanted).where(of_contact).offset(literal_column("0")).lateral("each")
+    looked_up = select(*each.c).select_from(oldest).join(each, true())
+    order = (oldest.c.site_id, oldest.c.contact_id)
+    return {
+        "sqlite": Statement(joined.order_by(*order), only="sqlite"),
+        "postgresql": Statement(looked_up.order_by(*order), only="postgresql"),
+    }
 
 
 oldest_keys = _contacts_of_oldest("email", "name_key", "search_keys")
@@ -67,7 +83,7 @@ def index_some(transaction: Transaction) -> int:
     owed = {row[0] for row in transaction.rows(sites_of_backlog)}
     # Their texts must not change, nor they be erased, between reading them here and the commit.
     transaction.lock_sites(owed)
-    rows = [row for row in transaction.rows(oldest_keys) if row[0] in owed]
+    rows = [row for row in transaction.rows(oldest_keys[transaction.dialect_name]) if row[0] in owed]
     entries = [
         Entry(site_id, contact_id, _tokens(site_id, email, name_key, search_keys))
         for site_id, contact_id, email, name_key, search_keys in rows
@@ -145,7 +161,7 @@ def _renew_keys(transaction: Transaction) -> None:
     An older program may have stored them, which did not search all texts. While a server runs, only its own
     contacts join the backlog; so this is done before.
     """
-    for site_id, contact_id, name, email, *more in transaction.rows(oldest_texts):
+    for site_id, contact_id, name, email, *more in transaction.rows(oldest_texts[transaction.dialect_name]):
         keys = keys_of(name, email, dict(zip(LETTERS, more[len(Keys._fields) :], strict=True)))
         if keys != tuple(more[: len(Keys._fields)]):
             transaction.run(set_keys, keys._asdict() | {"of_site": site_id, "of_id": contact_id})

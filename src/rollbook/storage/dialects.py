@@ -13,7 +13,6 @@ from sqlalchemy import (
     ColumnElement,
     Insert,
     Integer,
-    Select,
     Table,
     Text,
     cast,
@@ -150,31 +149,6 @@ def among_many(column: ColumnElement[Any], values: Any) -> ColumnElement[bool]:
     looked at.
     """
     return _AmongMany(column, values)
-
-
-class _AmongFound(Condition):
-    """A column is among the few that a query finds."""
-
-    def __init__(self, column: ColumnElement[Any], found: Select[Any]) -> None:
-        self.column = column
-        self.found = found
-
-
-@compiles(_AmongFound)
-def _among_found(element: _AmongFound, compiler: SQLCompiler, **kw: Any) -> str:
-    return f"{compiler.process(element.column, **kw)} IN ({compiler.process(element.found, **kw)})"
-
-
-@compiles(_AmongFound, "postgresql")
-def _among_found_on_postgresql(element: _AmongFound, compiler: SQLCompiler, **kw: Any) -> str:
-    # An array's length is not known to the planner, which would rather read the whole of a table than look
-    # up some hundreds; and goes on so while the table grows.
-    return f"{compiler.process(element.column, **kw)} = ANY (ARRAY({compiler.process(element.found, **kw)}))"
-
-
-def among_found(column: ColumnElement[Any], found: Select[Any]) -> ColumnElement[bool]:
-    """Say that a column is among the few that a query finds, which are looked up by an index."""
-    return _AmongFound(column, found)
 
 
 class _Member(ColumnElement[str]):
