@@ -15,7 +15,7 @@ from pglast.parser import ParseError, parse_sql_json
 
 from rollbook import cli
 from rollbook.register import checks, consent, days, erasure, keys, members, upkeep
-from rollbook.storage import planner_statistics, search_index, search_questions, tables
+from rollbook.storage import planner_statistics, search_backlog, search_index, search_questions, tables
 from rollbook.storage.postgresql import POSTGRESQL
 from rollbook.storage.statements import Statement, every_statement
 
@@ -67,9 +67,9 @@ FUNCTIONS = frozenset(
 ABOUT_MANY: dict[Statement, str] = {
     keys.sites_of_key: "which sites a key sees is what it asks, before any site is known",
     upkeep.number_owed: "what all sites owe, for those who wait for it",
-    upkeep.sites_of_backlog: "upkeep, in quiet moments, does what all sites owe",
-    upkeep.oldest_keys["postgresql"]: "upkeep, in quiet moments, does what all sites owe",
-    upkeep.oldest_texts["postgresql"]: "upkeep, in quiet moments, does what all sites owe",
+    search_backlog.next_sites: "upkeep, in quiet moments, does what all sites owe",
+    upkeep.next_keys.statements["postgresql"]: "upkeep, in quiet moments, does what all sites owe",
+    upkeep.next_texts.statements["postgresql"]: "upkeep, in quiet moments, does what all sites owe",
     erasure.unscrubbed: "the start of a server looks for an erasure that was interrupted, of any site",
     consent.follow_all: "all that is kept is made anew, after an older program wrote",
     members.delete_all: "all that is kept is made anew, after an older program wrote",

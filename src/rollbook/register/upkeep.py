@@ -1,67 +1,26 @@
 """What is done in quiet moments, or before a server begins: the search index, interrupted erasures."""
 
 from collections.abc import Callable
-from typing import Any
 
 import orjson
-from sqlalchemy import (
-    ColumnElement,
-    Select,
-    and_,
-    bindparam,
-    delete,
-    func,
-    literal_column,
-    select,
-    true,
-    update,
-)
+from sqlalchemy import bindparam, delete, func, select, update
 
 from rollbook.register import consent, days, erasure, members, text
 from rollbook.register.audience import LETTERS
 from rollbook.register.contact_type import Keys, keys_of
 from rollbook.storage import dialects, search_index
 from rollbook.storage.database import Database
+from rollbook.storage.search_backlog import NextContacts, next_sites
 from rollbook.storage.search_index import Entry
 from rollbook.storage.statements import Statement
 from rollbook.storage.tables import contacts as table
 from rollbook.storage.tables import search_backlog as backlog
 from rollbook.storage.transactions import Transaction
 
-CONTACTS_AT_ONCE = 256
 PORTIONS_TOGETHER = 16
 
-
-def _oldest(*columns: ColumnElement[Any]) -> Select[Any]:
-    """Return the query for these columns of the part of the backlog that is indexed next."""
-    # A planner that does not know its size would read all contacts for each portion.
-    return (
-        select(*columns)
-        .order_by(backlog.c.site_id, backlog.c.contact_id)
-        .limit(literal_column(str(CONTACTS_AT_ONCE)))
-    )
-
-
-def _contacts_of_oldest(*columns: str) -> dict[str, Statement]:
-    """Return the question for these columns of the contacts that are indexed next, for each database."""
-    oldest = _oldest(backlog.c.site_id, backlog.c.contact_id).subquery("oldest")
-    of_contact = and_(table.c.site_id == oldest.c.site_id, table.c.id == oldest.c.contact_id)
-    wanted = [table.c[name] for name in ("site_id", "id", *columns)]
-    joined = select(*wanted).select_from(oldest).join(table, of_contact)
-    # PostgreSQL would rather read ten thousand contacts than look up some hundreds, and keep that plan while
-    # they become more; what is looked up for each leaves it no choice, where it cannot be merged (OFFSET).
-    each = select(*wanted).where(of_contact).offset(literal_column("0")).lateral("each")
-    looked_up = select(*each.c).select_from(oldest).join(each, true())
-    order = (oldest.c.site_id, oldest.c.contact_id)
-    return {
-        "sqlite": Statement(joined.order_by(*order), only="sqlite"),
-        "postgresql": Statement(looked_up.order_by(*order), only="postgresql"),
-    }
-
-
-oldest_keys = _contacts_of_oldest("email", "name_key", "search_keys")
-oldest_texts = _contacts_of_oldest("name", "email", *Keys._fields, *LETTERS)
-sites_of_backlog = Statement(_oldest(backlog.c.site_id))
+next_keys = NextContacts("email", "name_key", "search_keys")
+next_texts = NextContacts("name", "email", *Keys._fields, *LETTERS)
 remove_from_backlog = Statement(
     delete(backlog).where(
         # Without the site, each portion would read all of the backlog.
@@ -80,10 +39,10 @@ set_keys = Statement(
 
 def index_some(transaction: Transaction) -> int:
     """Index some contacts of the search backlog; return how many, 0 when it is empty."""
-    owed = {row[0] for row in transaction.rows(sites_of_backlog)}
+    owed = {row[0] for row in transaction.rows(next_sites)}
     # Their texts must not change, nor they be erased, between reading them here and the commit.
     transaction.lock_sites(owed)
-    rows = [row for row in transaction.rows(oldest_keys[transaction.dialect_name]) if row[0] in owed]
+    rows = [row for row in next_keys.rows(transaction) if row[0] in owed]
     entries = [
         Entry(site_id, contact_id, _tokens(site_id, email, name_key, search_keys))
         for site_id, contact_id, email, name_key, search_keys in rows
@@ -161,7 +120,7 @@ def _renew_keys(transaction: Transaction) -> None:
     An older program may have stored them, which did not search all texts. While a server runs, only its own
     contacts join the backlog; so this is done before.
     """
-    for site_id, contact_id, name, email, *more in transaction.rows(oldest_texts[transaction.dialect_name]):
+    for site_id, contact_id, name, email, *more in next_texts.rows(transaction):
         keys = keys_of(name, email, dict(zip(LETTERS, more[len(Keys._fields) :], strict=True)))
         if keys != tuple(more[: len(Keys._fields)]):
             transaction.run(set_keys, keys._asdict() | {"of_site": site_id, "of_id": contact_id})
