@@ -15,8 +15,8 @@ from rollbook.storage.writing import MOST_OWED, Writer
 PORTION = 256
 # How long the writer waits for room at most: what is owed longer makes searches slower, no write wrong.
 LONGEST_WAIT_SECONDS = 5.0
-# How soon statistics are tried again where they could not be made.
-NO_STATISTICS_SECONDS = 60.0
+# How soon statistics are looked at again after they were made, and where they could not be.
+STATISTICS_SECONDS, NO_STATISTICS_SECONDS = 1.0, 60.0
 
 
 class UpkeepThread(threading.Thread):
@@ -68,8 +68,8 @@ class UpkeepThread(threading.Thread):
             self._news.wait_for(self._has_room, LONGEST_WAIT_SECONDS)
 
     def _has_room(self) -> bool:
-        is_too_much = self._owed > MOST_OWED and not self._renews_statistics
-        return not is_too_much or self._has_failed or self._is_stopped
+        is_little = self._owed <= MOST_OWED
+        return is_little or self._renews_statistics or self._has_failed or self._is_stopped
 
     def stop(self) -> None:
         """End after the part that is under way."""
@@ -111,6 +111,8 @@ class UpkeepThread(threading.Thread):
                     self._renews_statistics = True
                     self._news.notify_all()
                 self._writer.do(planner_statistics.renew)
+                # Of tables that others own, or have locked, they stay what they were.
+                self._looks_at_statistics_after = time.monotonic() + STATISTICS_SECONDS
         except Exception:
             # Nothing becomes wrong, and they are not worth a long wait after each portion.
             self._looks_at_statistics_after = time.monotonic() + NO_STATISTICS_SECONDS
