@@ -220,6 +220,16 @@ def test_a_server_has_statistics_made_while_it_fills_a_database(database: Databa
     asyncio.run(fill())
 
 
+def test_those_who_are_indexed_next_are_looked_up_one_by_one(database: Database) -> None:
+    new_contact(database, email="a@x.test")
+    create(database, *(new(1, email=f"{at}@x.test") for at in range(2_000)))
+    database.do(planner_statistics.renew)
+    sql, _, _ = upkeep.next_keys.statements["postgresql"].compiled(database.engine.dialect)
+    plan = "\n".join(row[0] for row in run_sql(database.engine.name, f"EXPLAIN {sql}"))
+    assert "Nested Loop" in plan
+    assert "Hash" not in plan
+
+
 def in_threads(works: list[Callable[[], None]]) -> None:
     """Do works at the same time, let go together; raise what one of them raises."""
     raised: list[BaseException] = []
