@@ -11,7 +11,9 @@ from register.house import KEY, ask, caller, create, new, open_register, page, s
 
 from rollbook.jsonapi.errors import Problem, Refusal, Refused
 from rollbook.jsonapi.resource import Record
-from rollbook.register import checks, contact_type, contacts
+from rollbook.register import audit, checks, contact_type, contacts, erasure, merging
+from rollbook.register.catalogue import RESOURCES
+from rollbook.register.resource import Found
 from rollbook.register.text import email_text
 from rollbook.storage.database import Database
 
@@ -276,6 +278,23 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
     opened = open_register(tmp_path_factory.mktemp("shared") / "rollbook.db")
     yield opened
     opened.close()
+
+
+def test_an_export_has_the_newest_deed_first_whatever_block_its_id_is_of(database: Database) -> None:
+    first, second = (stored(each) for each in create(database, new(email="a@x.test"), new(email="b@x.test")))
+    found = Found(caller(1), 1, first.id)
+    with database.transaction() as transaction:
+        merging.merge_many(transaction, [merging.Merge(found, second.id)])
+    late = "2999-12-31T23:59:59.999Z"
+    ask(
+        database,
+        "UPDATE audit_events SET id = id - 900, occurred_at = ? WHERE action = 'contacts.merge'",
+        late,
+    )
+    with database.snapshot() as snapshot:
+        compound = dict(erasure.everything_about(snapshot, found, RESOURCES).compound)
+    done = [each.attributes["action"] for each in compound[audit.TYPE]]
+    assert done == ["contacts.merge"] * 2 + ["contacts.create"] * 2
 
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=40)

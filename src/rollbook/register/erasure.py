@@ -87,12 +87,14 @@ def everything_about(snapshot: Snapshot, found: Found, catalogue: Mapping[str, R
 
     own_id = str(found.id)
     events = itertools.chain(*(about(audit.RESOURCE, "resource_id", each) for each in (own_id, *former)))
+    # Ids are leased in blocks, and do not tell what came first.
+    newest_first = sorted(events, key=lambda event: (event.attributes["occurred_at"], event.id), reverse=True)
     compound = [
         (catalogue["sites"].type, [site] if site else []),
         (tags.TYPE, [each for each in linked if each]),
         (notes.TYPE, about(notes.RESOURCE, "contact_id", own_id)),
         (consent.TYPE, about(consent.RESOURCE, "contact_id", own_id)),
-        (audit.TYPE, sorted(events, key=lambda event: event.id, reverse=True)),
+        (audit.TYPE, newest_first),
     ]
     return Everything(record, compound, values.get("mobile_phone_number"), former)
 
