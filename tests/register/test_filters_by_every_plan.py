@@ -8,11 +8,11 @@ from register.house import ask, caller, create, new, open_register, page, stored
 
 from rollbook.jsonapi.resource import Record
 from rollbook.register import (
-    audience,
     checks,
     consent,
     contacts,
     days,
+    known_audience,
     members,
     resource,
     tagging,
@@ -162,7 +162,7 @@ def test_every_page_is_that_of_a_scan(
     who = caller(*sites, *empty)
     monkeypatch.setattr(resource, "FAR", 3)
     if not ids_known:
-        monkeypatch.setattr(audience, "MOST_IDS", -1)
+        monkeypatch.setattr(known_audience, "MOST_IDS", -1)
     attribute = sort.removeprefix("-")
     for text in ASKED:
         expected = []

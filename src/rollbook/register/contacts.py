@@ -10,7 +10,17 @@ from sqlalchemy import bindparam, delete, select, update
 from rollbook.jsonapi.errors import Problem, Refusal, Refused
 from rollbook.jsonapi.reading import Draft
 from rollbook.jsonapi.resource import Record
-from rollbook.register import audience, audit, consent, custom_fields, days, plans, tags, text
+from rollbook.register import (
+    audience,
+    audit,
+    consent,
+    custom_fields,
+    days,
+    known_audience,
+    plans,
+    tags,
+    text,
+)
 from rollbook.register.callers import Caller
 from rollbook.register.consent import Circumstances, Subscription
 from rollbook.register.contact_type import (
@@ -483,5 +493,5 @@ RESOURCE = Resource(
     removal=Removal(EDIT, remove_many),
     gone=gone,
     total=audience.total,
-    known=audience.known,
+    known=known_audience.known,
 )

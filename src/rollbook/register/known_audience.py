@@ -1,0 +1,94 @@
+"""What is known of whom filters mean before a contact is looked at: how many, and whom where they are few."""
+
+import math
+from collections.abc import Iterable, Sequence
+
+from rollbook.register import days, members
+from rollbook.register.audience import count_states, total
+from rollbook.register.consent import Subscription
+from rollbook.register.resource import Asked, Known
+from rollbook.storage.transactions import Snapshot
+
+# The filters that sets answer, alone and together.
+OF_TAGS = ("has_tag_id", "has_all_tag_id", "has_no_tag_id")
+OF_LEDGER = {moment.replace("_at", "_in_last"): moment for moment in days.CONSENT_MOMENTS}
+OF_STATES = ("subscribed", "never_subscribed")
+MOST_SETS = 64
+MOST_IDS = 5_000
+
+
+def known(snapshot: Snapshot, asked: Asked) -> Known | None:
+    """Return what is known of whom filters mean, or None."""
+    for name, alternatives in asked.filters:
+        if name in OF_LEDGER and len(alternatives) == 1:
+            return _known_by_ledger(snapshot, asked, OF_LEDGER[name], alternatives[0][0])
+    return _known_by_tags(snapshot, asked)
+
+
+def _known_by_ledger(snapshot: Snapshot, asked: Asked, moment: str, since: str) -> Known | None:
+    """Return what the ledger knows of its filter: how many it finds, and whom if they are few."""
+    many = days.since(snapshot, asked.sites, moment, since)
+    of_all = many if len(asked.filters) == 1 else None
+    if many > min(MOST_IDS, math.isqrt(total(snapshot, asked.sites) * asked.size)):
+        return None if of_all is None else Known(of_all)
+    return Known(of_all, sorted(days.contacts_since(snapshot, asked.sites, moment, since)))
+
+
+def _known_by_tags(snapshot: Snapshot, asked: Asked) -> Known | None:
+    """Return what the sets know of filters by tags and by states of subscription, or None for others.
+
+    A single tag has its count, and its index the order; and of very many tags, sets would be much to read.
+    """
+    of_tags, states = [], set(Subscription)
+    for name, alternatives in asked.filters:
+        if len(alternatives) != 1 or name not in (*OF_TAGS, *OF_STATES):
+            return None
+        if name in OF_STATES:
+            states &= set(map(Subscription, alternatives[0]))
+        else:
+            of_tags.append((name, alternatives[0]))
+    tag_ids = {each for _, values in of_tags for each in values}
+    has_index = asked.in_default_order and len(asked.sites) == 1
+    if not tag_ids or len(tag_ids) > MOST_SETS or (has_index and len(asked.filters) == len(tag_ids) == 1):
+        return None
+    found = [_set(snapshot, site_id, of_tags, tag_ids, states) for site_id in asked.sites]
+    many = sum(members.count(each) for each, _ in found)
+    if all(name == "has_no_tag_id" for name, _ in of_tags):
+        return Known(count_states(snapshot, asked.sites, sorted(states)) - many)
+    if has_index and [name for name, _ in of_tags] == ["has_tag_id"] and len(asked.filters) == 1:
+        return Known(many)
+    passed = sum(leading for _, leading in found) if has_index else total(snapshot, asked.sites)
+    if many > min(MOST_IDS, math.isqrt(passed * asked.size)):
+        return Known(many)
+    return Known(many, sorted(each for members_of_site, _ in found for each in members.ids(members_of_site)))
+
+
+def _set(
+    snapshot: Snapshot,
+    site_id: int,
+    of_tags: Sequence[tuple[str, Sequence[int]]],
+    tag_ids: Iterable[int],
+    states: Iterable[Subscription],
+) -> tuple[members.Set, int]:
+    """Return the contacts of a site that filters by tags find, and how many the narrowest filter finds.
+
+    Filters that only leave some out, without others, return those whom they leave out.
+    """
+    sets = {
+        tag_id: members.in_states(each, states)
+        for tag_id, each in members.of_tags(snapshot, site_id, sorted(tag_ids)).items()
+    }
+    found: list[members.Set] = []
+    left_out: list[members.Set] = []
+    leading = []
+    for name, values in of_tags:
+        of_values = [sets[each] for each in values]
+        if name == "has_no_tag_id":
+            left_out += of_values
+        else:
+            found.append((members.united if name == "has_tag_id" else members.common)(of_values))
+            counts_of_values = list(map(members.count, of_values))
+            leading.append(sum(counts_of_values) if name == "has_tag_id" else min(counts_of_values))
+    if not found:
+        return members.united(left_out), 0
+    return members.without(members.common(found), members.united(left_out)), min(leading)
