@@ -148,21 +148,25 @@ ASKED = (
     [((1,), ()), (SITES, ()), (SITES, EMPTY)],
     ids=["one site", "two sites", "many sites"],
 )
-@pytest.mark.parametrize("ids_known", [True, False], ids=["few are known", "all are many"])
+@pytest.mark.parametrize(
+    "limits",
+    [{}, {"FEW_TAGGED": -1}, {"FEW_TAGGED": -1, "MOST_IDS": -1}],
+    ids=["few are looked up", "few are known by sets", "all are many"],
+)
 @pytest.mark.parametrize("sort", ["-created_at", "created_at", "name", "-email"])
 def test_every_page_is_that_of_a_scan(
     world: tuple[Database, list[Record], dict[int, int]],
     monkeypatch: pytest.MonkeyPatch,
     sites: tuple[int, ...],
     empty: tuple[int, ...],
-    ids_known: bool,
+    limits: dict[str, int],
     sort: str,
 ) -> None:
     database, people, numbers = world
     who = caller(*sites, *empty)
     monkeypatch.setattr(resource, "FAR", 3)
-    if not ids_known:
-        monkeypatch.setattr(known_audience, "MOST_IDS", -1)
+    for name, limit in limits.items():
+        monkeypatch.setattr(known_audience, name, limit)
     attribute = sort.removeprefix("-")
     for text in ASKED:
         expected = []

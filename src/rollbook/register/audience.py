@@ -215,7 +215,8 @@ def _tagged_with_whole_list(tag_ids: Any, many: Any) -> ColumnElement[bool]:
     return has_all
 
 
-def _count_tagged(snapshot: Snapshot, sites: Sites, values: Sequence[Any]) -> int:
+def count_tagged(snapshot: Snapshot, sites: Sites, values: Sequence[Any]) -> int:
+    """Return how many contacts of the sites have any of these tags."""
     if len(values) == 1:
         rows = [snapshot.row(count_of_tag, {"site_id": site, "tag_id": values[0]}) for site in sites]
         return sum(row[0] for row in rows if row)
@@ -225,11 +226,11 @@ def _count_tagged(snapshot: Snapshot, sites: Sites, values: Sequence[Any]) -> in
 
 
 def _count_of_all(snapshot: Snapshot, sites: Sites, values: Sequence[Any]) -> int | None:
-    return _count_tagged(snapshot, sites, values) if len(values) == 1 else None
+    return count_tagged(snapshot, sites, values) if len(values) == 1 else None
 
 
 def _count_untagged(snapshot: Snapshot, sites: Sites, values: Sequence[Any]) -> int:
-    return total(snapshot, sites) - _count_tagged(snapshot, sites, values)
+    return total(snapshot, sites) - count_tagged(snapshot, sites, values)
 
 
 def _count_since(snapshot: Snapshot, sites: Sites, values: Sequence[Any]) -> int:
@@ -240,11 +241,16 @@ def _count_before(snapshot: Snapshot, sites: Sites, values: Sequence[Any]) -> in
     return total(snapshot, sites) - _count_since(snapshot, sites, values)
 
 
+def counts_tagged(snapshot: Snapshot, sites: Sites, values: Sequence[Any]) -> dict[int, int]:
+    """Return how many contacts of the sites have each of these tags, of those that the sites have."""
+    asked = {"sites": orjson.dumps(sites).decode(), "tag_ids": orjson.dumps(values).decode()}
+    return {tag_id: int(many) for tag_id, many in snapshot.rows(counts_of_tags, asked)}
+
+
 def _rarest_first(snapshot: Snapshot, sites: Sites, values: Sequence[Any]) -> Sequence[Any]:
     """Return the ids of tags, the one with the fewest contacts first."""
-    asked = {"sites": orjson.dumps(sites).decode(), "tag_ids": orjson.dumps(values).decode()}
-    many: dict[Any, Any] = dict(snapshot.rows(counts_of_tags, asked))
-    return sorted(values, key=lambda tag_id: int(many.get(tag_id, 0)))
+    many = counts_tagged(snapshot, sites, values)
+    return sorted(values, key=lambda tag_id: many.get(tag_id, 0))
 
 
 def _states(*when_true: Subscription) -> Values:
@@ -415,7 +421,7 @@ _STORED = (
         of_list=lambda tag_ids, _many: _tagged_of_list(tag_ids),
         example="2150000042",
         walk=TAG_WALK,
-        count=_count_tagged,
+        count=count_tagged,
         grade="A",
     ),
     Filter(

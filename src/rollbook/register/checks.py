@@ -260,11 +260,11 @@ def _wrong_members(snapshot: Snapshot) -> Iterator[str]:
     """Compare the sets of each tag with its taggings, a tag at a time."""
     for site_id, tag_id in snapshot.rows(members.every_tag):
         rows = set(snapshot.rows(members.tagged, {"site_id": site_id, "tag_id": tag_id}))
-        kept = members.of_tags(snapshot, site_id, [tag_id])[tag_id]
+        kept = members.of_tags(snapshot, site_id, [tag_id], consent.Subscription)[tag_id]
         noted = {
-            (int(state), contact_id)
-            for state in consent.Subscription
-            for contact_id in members.ids(members.in_states(kept, [state]))
+            (place[0], contact_id)
+            for place, block in kept.items()
+            for contact_id in members.ids({place: block})
         }
         if noted != rows:
             yield f"tags: the set of tag {tag_id} of site {site_id} is not that of its taggings"

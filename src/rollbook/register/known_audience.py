@@ -3,10 +3,16 @@
 import math
 from collections.abc import Iterable, Sequence
 
+import orjson
+from sqlalchemy import bindparam, func, select
+
 from rollbook.register import days, members
-from rollbook.register.audience import count_states, total
+from rollbook.register.audience import count_states, count_tagged, counts_tagged, total
 from rollbook.register.consent import Subscription
 from rollbook.register.resource import Asked, Known
+from rollbook.storage import dialects
+from rollbook.storage.statements import Statement
+from rollbook.storage.tables import contact_taggings as taggings
 from rollbook.storage.transactions import Snapshot
 
 # The filters that sets answer, alone and together.
@@ -15,6 +21,24 @@ OF_LEDGER = {moment.replace("_at", "_in_last"): moment for moment in days.CONSEN
 OF_STATES = ("subscribed", "never_subscribed")
 MOST_SETS = 64
 MOST_IDS = 5_000
+# So many taggings are looked up one by one before the sets of a large tag would have been read.
+FEW_TAGGED = 250
+
+_other = taggings.alias("other")
+# A subquery of one value is looked up for each row; a planner might rather read all of the largest tag.
+_has_largest = (
+    select(_other.c.tag_id)
+    .where(_other.c.site_id == taggings.c.site_id, _other.c.contact_id == taggings.c.contact_id)
+    .where(_other.c.tag_id == bindparam("largest"))
+    .scalar_subquery()
+)
+count_beyond = Statement(
+    select(func.count(taggings.c.contact_id.distinct())).where(
+        taggings.c.site_id == bindparam("site_id"),
+        dialects.among_many(taggings.c.tag_id, bindparam("tag_ids")),
+        _has_largest.is_(None),
+    )
+)
 
 
 def known(snapshot: Snapshot, asked: Asked) -> Known | None:
@@ -29,9 +53,15 @@ def _known_by_ledger(snapshot: Snapshot, asked: Asked, moment: str, since: str) 
     """Return what the ledger knows of its filter: how many it finds, and whom if they are few."""
     many = days.since(snapshot, asked.sites, moment, since)
     of_all = many if len(asked.filters) == 1 else None
-    if many > min(MOST_IDS, math.isqrt(total(snapshot, asked.sites) * asked.size)):
+    if many > _most_known(snapshot, asked):
         return None if of_all is None else Known(of_all)
     return Known(of_all, sorted(days.contacts_since(snapshot, asked.sites, moment, since)))
+
+
+def _most_known(snapshot: Snapshot, asked: Asked, passed: int | None = None) -> int:
+    """Return how many ids are worth knowing, where a walk to a full page passes so many, or everybody."""
+    passed = total(snapshot, asked.sites) if passed is None else passed
+    return min(MOST_IDS, math.isqrt(passed * asked.size))
 
 
 def _known_by_tags(snapshot: Snapshot, asked: Asked) -> Known | None:
@@ -51,16 +81,39 @@ def _known_by_tags(snapshot: Snapshot, asked: Asked) -> Known | None:
     has_index = asked.in_default_order and len(asked.sites) == 1
     if not tag_ids or len(tag_ids) > MOST_SETS or (has_index and len(asked.filters) == len(tag_ids) == 1):
         return None
+    if len(asked.filters) == len(asked.sites) == 1:
+        (name, values), (site_id,) = of_tags[0], asked.sites
+        if name == "has_all_tag_id" and has_index:
+            # The first has the fewest, and its index leads through them all.
+            if count_tagged(snapshot, asked.sites, values[:1]) <= FEW_TAGGED:
+                return None
+        elif name == "has_tag_id":
+            many = _many_of_any(snapshot, site_id, values)
+            if many is not None and (has_index or many > _most_known(snapshot, asked)):
+                return Known(many)
     found = [_set(snapshot, site_id, of_tags, tag_ids, states) for site_id in asked.sites]
     many = sum(members.count(each) for each, _ in found)
     if all(name == "has_no_tag_id" for name, _ in of_tags):
         return Known(count_states(snapshot, asked.sites, sorted(states)) - many)
     if has_index and [name for name, _ in of_tags] == ["has_tag_id"] and len(asked.filters) == 1:
         return Known(many)
-    passed = sum(leading for _, leading in found) if has_index else total(snapshot, asked.sites)
-    if many > min(MOST_IDS, math.isqrt(passed * asked.size)):
+    passed = sum(leading for _, leading in found) if has_index else None
+    if many > _most_known(snapshot, asked, passed):
         return Known(many)
     return Known(many, sorted(each for members_of_site, _ in found for each in members.ids(members_of_site)))
+
+
+def _many_of_any(snapshot: Snapshot, site_id: int, tag_ids: Sequence[int]) -> int | None:
+    """Return how many contacts have any of these tags, or None where more than one tag has many."""
+    many = counts_tagged(snapshot, (site_id,), tag_ids)
+    *others, largest = sorted(tag_ids, key=lambda tag_id: many.get(tag_id, 0))
+    if sum(many.get(each, 0) for each in others) > FEW_TAGGED:
+        return None
+    beyond = 0
+    if others:
+        asked = {"site_id": site_id, "tag_ids": orjson.dumps(others).decode(), "largest": largest}
+        beyond = snapshot.rows(count_beyond, asked)[0][0]
+    return many.get(largest, 0) + beyond
 
 
 def _set(
@@ -74,10 +127,7 @@ def _set(
 
     Filters that only leave some out, without others, return those whom they leave out.
     """
-    sets = {
-        tag_id: members.in_states(each, states)
-        for tag_id, each in members.of_tags(snapshot, site_id, sorted(tag_ids)).items()
-    }
+    sets = members.of_tags(snapshot, site_id, sorted(tag_ids), states)
     found: list[members.Set] = []
     left_out: list[members.Set] = []
     leading = []

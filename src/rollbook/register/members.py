@@ -52,7 +52,9 @@ add_block = InsertRows(
 change_block = Statement(update(table).where(*_of_block).values(members=bindparam("members")))
 members_of_tags = Statement(
     select(table.c.tag_id, table.c.subscription, table.c.block, table.c.members).where(
-        table.c.site_id == bindparam("site_id"), dialects.among(table.c.tag_id, bindparam("tag_ids"))
+        table.c.site_id == bindparam("site_id"),
+        dialects.among(table.c.tag_id, bindparam("tag_ids")),
+        dialects.among(table.c.subscription, bindparam("states")),
     )
 )
 delete_of_tag = Statement(
@@ -96,10 +98,16 @@ def remove(transaction: Transaction, place: Place) -> None:
     _change(transaction, place, present=False)
 
 
-def of_tags(snapshot: Snapshot, site_id: int, tag_ids: Sequence[int]) -> dict[int, Set]:
-    """Return the contacts of each of a site's tags."""
+def of_tags(
+    snapshot: Snapshot, site_id: int, tag_ids: Sequence[int], states: Iterable[int]
+) -> dict[int, Set]:
+    """Return the contacts of each of a site's tags who are in these states of subscription."""
     found: dict[int, Set] = {each: {} for each in tag_ids}
-    asked = {"site_id": site_id, "tag_ids": orjson.dumps(list(found)).decode()}
+    asked = {
+        "site_id": site_id,
+        "tag_ids": orjson.dumps(list(found)).decode(),
+        "states": orjson.dumps(sorted(map(int, states))).decode(),
+    }
     for tag_id, subscription, block, members in snapshot.rows(members_of_tags, asked):
         found[tag_id][subscription, block] = _unpacked(members)
     return found
@@ -122,12 +130,6 @@ def common(sets: Iterable[Set]) -> Set:
 def without(some: Set, others: Set) -> Set:
     """Return those of a set who are not in another."""
     return {key: members & ~others.get(key, 0) for key, members in some.items()}
-
-
-def in_states(some: Set, states: Iterable[int]) -> Set:
-    """Return those of a set who are in these states of subscription."""
-    wanted = set(states)
-    return {key: members for key, members in some.items() if key[0] in wanted}
 
 
 def count(some: Set) -> int:
