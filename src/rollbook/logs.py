@@ -1,58 +1,98 @@
 """Log lines from observations: JSON for machines, colour or plain text for people."""
 
+import asyncio
 import re
 import sys
+from functools import lru_cache
 from typing import TextIO
 
 import orjson
 
-from rollbook.observations import Observation, Observe
+from rollbook.observations import Observation, Observe, RequestAnswered
 from rollbook.register.moments import now
 
 LEVELS = ("debug", "info", "warning", "error")
 COLORS = {"debug": "\x1b[2m", "info": "\x1b[32m", "warning": "\x1b[33m", "error": "\x1b[31m"}
 RESET = "\x1b[0m"
+# Other processes may write to the same pipe: so many bytes go there in one piece (POSIX, PIPE_BUF; Linux).
+MOST_AT_ONCE = 4_096
 
 
 def logger(level: str, style: str, stream: TextIO | None = None) -> Observe:
     """Return an observer that writes a line for each observation of at least `level`.
 
-    `style` is json, color, plain, or auto: colour on a terminal, else JSON. Lines go to standard error.
+    `style` is json, color, plain, or auto: colour on a terminal, else JSON. Lines go to standard error: those
+    of the requests that were answered in one turn of an event loop together, all others at once.
     """
     out = stream or sys.stderr
     if style == "auto":
         style = "color" if out.isatty() else "json"
     line = {"json": _json, "color": _color, "plain": _plain}[style]
     shown = frozenset(LEVELS[LEVELS.index(level) :])
+    lines = _Lines(out)
 
     def observe(observation: Observation) -> None:
         if observation.level in shown:
-            out.write(line(observation))
-            out.flush()
+            lines.add(line(observation), may_wait=isinstance(observation, RequestAnswered))
 
     return observe
 
 
+class _Lines:
+    """Lines on their way to a stream, in their order; one thread adds them."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._waiting: list[str] = []
+        self._size = 0
+
+    def add(self, line: str, *, may_wait: bool) -> None:
+        """Add a line, which is written at the end of the event loop's turn where it `may_wait` that long."""
+        if self._size + len(line) > MOST_AT_ONCE:
+            self._write()
+        is_first = not self._waiting
+        self._waiting.append(line)
+        self._size += len(line)
+        if not may_wait:
+            self._write()
+        elif is_first:
+            try:
+                asyncio.get_running_loop().call_soon(self._write)
+            except RuntimeError:
+                self._write()
+
+    def _write(self) -> None:
+        if self._waiting:
+            self._out.write("".join(self._waiting))
+            self._out.flush()
+            self._waiting.clear()
+            self._size = 0
+
+
 def _json(observation: Observation) -> str:
-    fields = observation._asdict()
-    head = {"time": now(), "level": fields.pop("level"), "event": _event(observation)}
-    return orjson.dumps(head | _rounded(fields)).decode() + "\n"
+    event = _event(type(observation).__name__)
+    line = {"time": now(), "level": observation.level, "event": event, **_said(observation)}
+    return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE).decode()
 
 
 def _plain(observation: Observation) -> str:
-    fields = observation._asdict()
-    level = fields.pop("level")
-    said = " ".join(f"{name}={value}" for name, value in _rounded(fields).items())
-    return f"{now()} {level:<7} {_event(observation)} {said}\n".replace(" \n", "\n")
+    said = " ".join(f"{name}={value}" for name, value in _said(observation).items())
+    event = _event(type(observation).__name__)
+    return f"{now()} {observation.level:<7} {event} {said}\n".replace(" \n", "\n")
 
 
 def _color(observation: Observation) -> str:
     return f"{COLORS[observation.level]}{_plain(observation).rstrip()}{RESET}\n"
 
 
-def _event(observation: Observation) -> str:
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(observation).__name__).lower()
+@lru_cache
+def _event(kind: str) -> str:
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", kind).lower()
 
 
-def _rounded(fields: dict[str, object]) -> dict[str, object]:
-    return {name: round(value, 6) if isinstance(value, float) else value for name, value in fields.items()}
+def _said(observation: Observation) -> dict[str, object]:
+    fields = observation._asdict()
+    del fields["level"]
+    if "seconds" in fields:
+        fields["seconds"] = round(fields["seconds"], 6)
+    return fields

@@ -1,10 +1,9 @@
-"""Proves health, metrics, documentation, request ids and log lines of a running server."""
+"""Proves health, metrics, documentation, request ids and the log of a running server."""
 
 import json
 import re
 import urllib.request
 from collections.abc import Callable
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +11,11 @@ import pytest
 
 import make_tables
 from databases import free_port, run_sql, url_of
-from rollbook import logs
 from rollbook.api.http import Request
 from rollbook.api.limits import MOST_COUNTED, RateLimit
 from rollbook.api.routes import all_routes
 from rollbook.jsonapi.errors import TITLES, Refusal, Refused
-from rollbook.observations import RequestAnswered, RequestFailed, ServerStopped
+from rollbook.observations import RequestFailed
 from rollbook.register.catalogue import RESOURCES
 from support import RunningServer, SiteWorld, run_rollbook, wait_until
 
@@ -109,24 +107,6 @@ def test_the_log_level_is_the_least_that_is_written(serve: Callable[..., Running
     server.client().get("/v1/version")
     server.stop()
     assert server.log.read_text() == ""
-
-
-@pytest.mark.parametrize(
-    ("style", "pattern"),
-    [
-        ("json", r'{"time":"20.*Z","level":"info","event":"request_answered","method":"GET","route":"/x","status":200,"seconds":0\.123457,"request_id":"r"}\n'),
-        ("plain", r"20\S*Z info    request_answered method=GET route=/x status=200 seconds=0\.123457 request_id=r\n"),
-        ("color", r"\x1b\[32m20\S*Z info    request_answered method=GET .*\x1b\[0m\n"),
-        ("auto", r'{"time":.*}\n'),
-    ],
-)  # fmt: skip
-def test_each_style_of_a_log_line(style: str, pattern: str) -> None:
-    out = StringIO()
-    logs.logger("info", style, out)(RequestAnswered("GET", "/x", 200, 0.1234567, "r"))
-    assert re.fullmatch(pattern, out.getvalue())
-    out.truncate(0)
-    logs.logger("error", style, out)(ServerStopped())
-    assert out.getvalue().strip("\0") == ""
 
 
 def test_a_failure_is_told_by_its_type_and_place_without_its_message() -> None:
