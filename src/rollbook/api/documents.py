@@ -17,6 +17,7 @@ from rollbook.jsonapi.writing import (
     Collection,
     collection_document,
     included_objects,
+    resource_document,
     resource_object,
     single_document,
 )
@@ -178,8 +179,7 @@ def judge_parameters(call: Call) -> None:
 
 def document_of(call: Call, resource: Resource, record: Record) -> bytes:
     """Return the document of one resource, whole, as a request without a query gets it."""
-    written = resource_object(resource.type, record, call.house.api_url)
-    return json_bytes(single_document(written, url_of(call, resource, record)))
+    return resource_document(resource.type, record, call.house.api_url)
 
 
 def shown(call: Call, resource: Resource, record: Record) -> Answer:

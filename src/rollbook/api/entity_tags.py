@@ -5,9 +5,9 @@ import re
 from collections.abc import Callable
 
 from rollbook.api.calls import Call
-from rollbook.api.http import Answer, Request, json_bytes
+from rollbook.api.http import Answer, Request
 from rollbook.jsonapi.resource import Record
-from rollbook.jsonapi.writing import resource_object, single_document
+from rollbook.jsonapi.writing import resource_document
 from rollbook.register.resource import Resource
 
 TAG_BYTES = 12
@@ -46,13 +46,7 @@ def if_match(call: Call, resource: Resource) -> Callable[[Record], bool] | None:
     tags = {tag for tag in expected.split(b",") if not tag.strip().startswith(b"W/")}
     wanted = {SECOND_PART.sub(b'"', tag.strip()) for tag in tags}
     api_url = call.house.api_url
-
-    def matches(record: Record) -> bool:
-        url = f"{api_url}/{resource.type.name}/{record.id}"
-        document = single_document(resource_object(resource.type, record, api_url), url)
-        return of(json_bytes(document)) in wanted
-
-    return matches
+    return lambda record: of(resource_document(resource.type, record, api_url)) in wanted
 
 
 def _tags(sent: bytes) -> set[bytes]:

@@ -94,10 +94,22 @@ def _with_places(document: dict[str, Any], place: str, number: str) -> bytes:
     return text.replace(orjson.dumps(place), b"%b").replace(orjson.dumps(number)[1:-1], b"%d")
 
 
+def resource_document(resource: ResourceType, record: Record, api_url: str) -> bytes:
+    """Return the document of one resource, whole, as a request without a query gets it."""
+    written = _written(_frame(resource, api_url), record, None)
+    return _document_frame(resource, api_url) % (written, record.id, record.id)
+
+
+@lru_cache(maxsize=64)
+def _document_frame(resource: ResourceType, api_url: str) -> bytes:
+    place, number = "\x00", "\x01"
+    return _with_places(single_document(place, f"{api_url}/{resource.name}/{number}"), place, number)
+
+
 def single_document(
-    written: Fragment, url: str, included: Sequence[Fragment] | None = None
+    written: Fragment | str, url: str, included: Sequence[Fragment] | None = None
 ) -> dict[str, Any]:
-    """Return the document of one resource object, whose own URL is `url`."""
+    """Return the document of one resource object, or of what stands for it, whose own URL is `url`."""
     document: dict[str, Any] = {"data": written}
     if included is not None:
         document["included"] = included

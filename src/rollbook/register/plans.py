@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 MOST_SHAPES = 512
 # Keys that see more sites share their statements, however many they see.
 MOST_SITE_PLACES = 8
+SITE_PLACES = [f"site_{at}" for at in range(MOST_SITE_PLACES)]
 # Filters with more values share their statements, however many these are.
 MOST_VALUE_PLACES = 8
 
@@ -168,7 +169,7 @@ def site_places(sites: Sequence[int]) -> int:
 def site_values(sites: Sequence[int]) -> dict[str, Any]:
     """Return what a statement with places for these sites is given for them."""
     if site_places(sites):
-        return {f"site_{at}": site for at, site in enumerate(sites)}
+        return dict(zip(SITE_PLACES, sites, strict=False))
     return {"sites": orjson.dumps(sites).decode()}
 
 
