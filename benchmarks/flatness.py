@@ -325,9 +325,7 @@ AGED = (
     *(f"UPDATE contacts SET {moment} = ?1 WHERE +{moment} IS NOT NULL AND site_id = ?2 AND id = ?3"
       for moment in CONTACT_MOMENTS),
     "UPDATE contact_taggings SET contact_created_at = ?1 WHERE site_id = ?2 AND contact_id = ?3",
-    # By the ids that an ordered index leads to: a plain condition would read the site's whole ledger.
-    "UPDATE consent_events SET occurred_at = ?1 WHERE site_id = ?2 AND id IN (SELECT id FROM consent_events "
-    "WHERE site_id = ?2 AND contact_id = ?3 ORDER BY occurred_at, id)",
+    "UPDATE consent_events SET occurred_at = ?1 WHERE site_id = ?2 AND contact_id = ?3",
 )  # fmt: skip
 
 
