@@ -49,6 +49,28 @@ def test_a_batch_is_one_transaction_and_a_refusal_takes_nobody_with_it(database:
         assert kinds_of(snapshot, "x-") == ["x-1", "x-2", "x-3"]
 
 
+@pytest.mark.parametrize("is_short", [True, False])
+@pytest.mark.parametrize("others", [0, 20])
+def test_what_is_made_of_an_outcome_is_returned_in_its_place_and_a_refusal_is_raised_as_it_is(
+    database: Database, is_short: bool, others: int
+) -> None:
+    def made(kind: str) -> str:
+        if kind == "x-2":
+            raise LookupError("nothing is made of it")
+        return kind.upper()
+
+    async def work() -> list[Any]:
+        kinds = ["x-1", "refused", "x-2", *(f"y-{number}" for number in range(others))]
+        jobs = [database.write(add_kinds, kind, is_short=is_short, then=made) for kind in kinds]
+        return await asyncio.gather(*jobs, return_exceptions=True)
+
+    first, refused, second, *rest = served(database, work)
+    assert (first, str(refused), type(second)) == ("X-1", "refused", LookupError)
+    assert rest == [f"Y-{number}" for number in range(others)]
+    with database.snapshot() as snapshot:
+        assert kinds_of(snapshot, "x-") == ["x-1", "x-2"]
+
+
 @pytest.mark.parametrize("culprit", ["breaks", "contacts"])
 def test_one_that_breaks_the_transaction_takes_none_of_the_others_with_it(
     database: Database, culprit: str

@@ -102,6 +102,22 @@ def test_a_write_whose_commit_was_done_but_not_answered_is_not_done_again(world:
     assert world.proxy.seen[Fault.LOST_AFTER_COMMIT.value] == 1
 
 
+def test_an_answer_is_made_while_the_commit_is_under_way(world: World) -> None:
+    world.proxy.plan = world.breaks_first(Fault.COMMIT_HELD, HELD_SECONDS)
+    made: list[str] = []
+
+    async def work() -> Any:
+        then = made.append
+        written = asyncio.ensure_future(world.database.write(world.add, "kind 1", is_short=True, then=then))
+        await asyncio.to_thread(wait_until, world.waits_for_a_lock, 20)
+        assert (made, world.kinds(), written.done()) == (["kind 1 by attempt 1"], [], False)
+        world.proxy.release.set()
+        return await written
+
+    assert world.served(work) is None
+    assert (made, world.kinds()) == (["kind 1 by attempt 1"], ["kind 1"])
+
+
 def test_what_a_write_owes_is_done_though_its_commit_was_not_answered(world: World) -> None:
     nothing_was_owed, is_paid = threading.Event(), threading.Event()
 

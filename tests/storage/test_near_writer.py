@@ -138,6 +138,57 @@ def test_a_commit_that_fails_is_told_and_leaves_nothing(
         assert kinds_of(snapshot, "x-") == ["x-0", "x-1"]
 
 
+def test_the_answers_of_many_are_made_while_their_commit_is_under_way(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = database._session()
+    commit = type(session).commit
+    made: list[str] = []
+    are_made = threading.Event()
+    kinds = [f"x-{at}" for at in range(near_writer.MANY_TO_PREPARE)]
+
+    def waiting(self: Any, changed: Any = ()) -> None:
+        if self is session:
+            assert are_made.wait(30), "the COMMIT waited for answers that are made after it"
+        commit(self, changed)
+
+    def make(kind: str) -> str:
+        made.append(kind)
+        if len(made) == len(kinds):
+            are_made.set()
+        return kind
+
+    async def work() -> list[Any]:
+        with monkeypatch.context() as patch:
+            patch.setattr(type(session), "commit", waiting)
+            jobs = [database.write(add_kinds, kind, is_short=True, then=make) for kind in kinds]
+            return await asyncio.gather(*jobs)
+
+    assert served(database, work) == made == kinds
+
+
+def test_after_a_commit_that_failed_answers_are_made_of_what_was_done_again(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = database._session()
+    commit = type(session).commit
+    failures = iter([ValueError("nobody knows why")])
+
+    def failing(self: Any, changed: Any = ()) -> None:
+        if self is session and (failure := next(failures, None)):
+            raise failure
+        commit(self, changed)
+
+    async def work() -> list[Any]:
+        with monkeypatch.context() as patch:
+            patch.setattr(type(session), "commit", failing)
+            kinds = [f"x-{at}" for at in range(near_writer.MANY_TO_PREPARE)]
+            jobs = [database.write(here, kind, is_short=True, then=str.upper) for kind in kinds]
+            return await asyncio.gather(*jobs)
+
+    assert set(served(database, work)) == {"WRITER"}
+
+
 def test_after_a_commit_that_failed_a_lone_one_is_made_on_the_writer_s_thread(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:

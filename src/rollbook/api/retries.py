@@ -67,7 +67,10 @@ async def write(
     """
     database, retry = call.house.database, call.retry
     if retry is None:
-        return answer_of(await database.write(operation, item, is_short=is_short, as_of=call.as_of))
+        answer: Answer = await database.write(
+            operation, item, is_short=is_short, as_of=call.as_of, then=answer_of
+        )
+        return answer
 
     def kept(outcome: Any) -> KeptAnswer:
         answer = answer_of(outcome)

@@ -191,21 +191,23 @@ class Database:
         *,
         is_short: bool = False,
         as_of: int | None = None,
-    ) -> Out:
-        """Do an operation on an item, committed before this returns.
+        then: Callable[[Out], Any] | None = None,
+    ) -> Any:
+        """Do an operation on an item, and return what is made of its outcome by `then`, where that is given;
+        committed before this returns.
 
         The operation takes a list, for items that wait together are done together: it answers for each
         with a value or with the exception that this call shall raise. It may be done again from the start
         where the database undid it. It `is_short` if it does no more than a few look-ups by indexes and
-        writes a few rows. `as_of` is the number of changes of an unproven memory that the item was prepared
-        by (`recalled`); where there were others since, nothing is done and Outdated is raised. Raises
-        Unavailable where the database cannot do it now; then nothing of it was kept, unless the database
-        went away before it told the outcome.
+        writes a few rows. `then` is called on the loop's thread, while the disk is waited for where that can
+        be, and again with another outcome where the operation is done again. `as_of` is the number of changes
+        of an unproven memory that the item was prepared by (`recalled`); where there were others since,
+        nothing is done and Outdated is raised. Raises Unavailable where the database cannot do it now; then
+        nothing of it was kept, unless the database went away before it told the outcome.
         """
         if self._writes is None:
             raise Unavailable("The database is not started.")
-        outcome: Out = await self._writes.submit(operation, item, is_short=is_short, as_of=as_of)
-        return outcome
+        return await self._writes.submit(operation, item, is_short=is_short, as_of=as_of, then=then)
 
     async def scrub(self) -> None:
         """Have nothing left of what was deleted, as far as the database can do that."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from rollbook.storage.faults import Unavailable
-from rollbook.storage.workers import Job, Outcome, settle, split_late, too_late
+from rollbook.storage.workers import Job, Outcome, finished, settle, split_late, too_late
 from rollbook.storage.writing import MOST_WRITES_TOGETHER, Begun, Writer
 
 # In one turn of the loop the answers of a group are written, in the next their clients ask for more (uvloop
@@ -43,6 +43,8 @@ class GroupWriter:
         self._loop = asyncio.get_running_loop()
         self._waiting: list[Job] = []
         self._is_called = self._is_busy = self._is_closed = False
+        # The outcomes of a group whose COMMIT is not over, and what was made of them.
+        self._prepared: tuple[Sequence[Outcome], Sequence[Outcome]] = ((), ())
         self._tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
         self._thread.start()
@@ -54,13 +56,14 @@ class GroupWriter:
         *,
         is_short: bool = False,
         as_of: int | None = None,
+        then: Callable[[Any], Any] | None = None,
     ) -> "asyncio.Future[Any]":
         """Add a job and return the future of its outcome; raise Unavailable where too many wait."""
         if self._is_closed or len(self._waiting) >= self._limit:
             raise Unavailable("Too many requests wait for the database.")
         future = self._loop.create_future()
         self._waiting.append(
-            Job(operation, argument, future, time.monotonic(), is_short=is_short, as_of=as_of)
+            Job(operation, argument, future, time.monotonic(), is_short=is_short, as_of=as_of, then=then)
         )
         if not self._is_busy and not self._is_called:
             self._listen(1)
@@ -114,9 +117,20 @@ class GroupWriter:
         self._is_busy = True
         self._tasks.put(task)
 
+    def _prepare(self, jobs: Sequence[Job], outcomes: Sequence[Outcome]) -> None:
+        """Make of outcomes what is waited for, before their COMMIT is over: the loop is idle where all wait
+        for that.
+        """
+        self._prepared = outcomes, finished(jobs, outcomes)
+
+    def _settle(self, jobs: Sequence[Job], outcomes: Sequence[Outcome]) -> None:
+        """Give each job what is made of its outcome; where the group was done again, these are others."""
+        (of, prepared), self._prepared = self._prepared, ((), ())
+        settle(jobs, prepared if of is outcomes else finished(jobs, outcomes))
+
     def _done(self, task: Task, outcomes: Sequence[Outcome], ended: float) -> None:
         self._is_busy = False
-        settle(task.jobs, outcomes)
+        self._settle(task.jobs, outcomes)
         if _is_busy_with_others(ended, len(task.jobs) + len(self._waiting)):
             self._go_on()
         else:

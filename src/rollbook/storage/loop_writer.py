@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from rollbook.storage import on_loop
 from rollbook.storage.group_writer import GroupWriter, Task
-from rollbook.storage.workers import Outcome, done_by
+from rollbook.storage.workers import Job, Outcome, done_by
 from rollbook.storage.writing import MOST_SHORT_WRITES_TOGETHER, MOST_WRITES_TOGETHER, Writer
 
 
@@ -33,5 +33,12 @@ class LoopWriter(GroupWriter):
         def done(outcomes: Sequence[Outcome]) -> None:
             self._done(task, outcomes, time.monotonic())
 
+        def operated(outcomes: Sequence[Outcome]) -> None:
+            # Once this rests until the COMMIT is over.
+            self._loop.call_soon(self._prepare, jobs, outcomes)
+
+        def write(jobs: list[Job]) -> Sequence[Outcome]:
+            return writer.write(jobs, operated)
+
         self._is_busy = True
-        on_loop.start(lambda: done_by(writer.write, jobs), done)
+        on_loop.start(lambda: done_by(write, jobs), done)

@@ -1,12 +1,13 @@
 """Writes to a database that is near: statements on the loop's thread, waiting for a disk on another."""
 
 import asyncio
+import threading
 from collections.abc import Sequence
 
 from rollbook.storage.engines import NearSession
 from rollbook.storage.group_writer import GroupWriter, Task
 from rollbook.storage.tables import REMEMBERED
-from rollbook.storage.workers import QUIET_SECONDS, Outcome, settle
+from rollbook.storage.workers import QUIET_SECONDS, Job, Outcome
 from rollbook.storage.writing import (
     MOST_OWED,
     MOST_SHORT_WRITES_TOGETHER,
@@ -17,6 +18,9 @@ from rollbook.storage.writing import (
 
 # A COMMIT that takes less is over before two changes of threads would have paid.
 SHORT_COMMIT_SECONDS = 0.001
+# To prepare so many answers takes longer than a change of threads.
+MANY_TO_PREPARE = 8
+LONGEST_HANDING_OVER_SECONDS = 0.01
 
 
 class NearWriter(GroupWriter):
@@ -58,11 +62,25 @@ class NearWriter(GroupWriter):
         if begun is None:
             self._hand_over(Task(jobs, lambda: self._writer.write(jobs)))
         elif len(jobs) == 1 and self._is_commit_short():
-            settle(jobs, self._writer.end(begun))
+            self._settle(jobs, self._writer.end(begun))
             self._stay_current(begun)
             self._pay_soon()
         else:
-            self._hand_over(Task(jobs, lambda: self._writer.end(begun), begun))
+            self._hand_over_commit(jobs, begun)
+
+    def _hand_over_commit(self, jobs: Sequence[Job], begun: Begun) -> None:
+        is_under_way = threading.Lock()
+        is_under_way.acquire()
+
+        def commit() -> Sequence[Outcome]:
+            is_under_way.release()
+            return self._writer.end(begun)
+
+        self._hand_over(Task(jobs, commit, begun))
+        if len(jobs) >= MANY_TO_PREPARE:
+            # The interpreter would stay here, and the COMMIT begin once all is prepared.
+            is_under_way.acquire(timeout=LONGEST_HANDING_OVER_SECONDS)
+            self._prepare(jobs, begun.outcomes)
 
     def _is_commit_short(self) -> bool:
         return self._writer.last_commit_seconds < SHORT_COMMIT_SECONDS and not self._reader.is_log_long

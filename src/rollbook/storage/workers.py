@@ -22,7 +22,7 @@ class Job(NamedTuple):
     `takes_list` says that the operation takes a list of arguments and answers for each, `is_short` that it is
     no more than a few look-ups by indexes and a few rows to write, `is_look` that it reads, by one statement
     as a rule. `as_of` is the number of changes of what is remembered that it was prepared by, where that is
-    not proven otherwise.
+    not proven otherwise. `then` makes of its outcome, on the loop's thread, what is waited for.
     """
 
     operation: Callable[..., Any]
@@ -33,6 +33,7 @@ class Job(NamedTuple):
     is_short: bool = False
     is_look: bool = False
     as_of: int | None = None
+    then: Callable[[Any], Any] | None = None
 
 
 Outcome = Any
@@ -177,6 +178,20 @@ def split_late(jobs: list[Job]) -> tuple[list[Job], list[Job]]:
 def too_late(jobs: Sequence[Job]) -> Sequence[Outcome]:
     """Return the outcomes of jobs that waited too long: new ones, for what is raised keeps its frames."""
     return [Unavailable("The database did not get to it in time.") for _ in jobs]
+
+
+def finished(jobs: Sequence[Job], outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
+    """Return what each job's `then` makes of its outcome, on the loop's thread."""
+    return [_finished(job, outcome) for job, outcome in zip(jobs, outcomes, strict=True)]
+
+
+def _finished(job: Job, outcome: Outcome) -> Outcome:
+    if job.then is None or isinstance(outcome, Exception):
+        return outcome
+    try:
+        return job.then(outcome)
+    except Exception as error:  # raised where the job is awaited
+        return error
 
 
 def settle(jobs: Sequence[Job], outcomes: Sequence[Outcome]) -> None:

@@ -22,6 +22,14 @@ MOST_SHORT_WRITES_TOGETHER = 128
 Out = TypeVar("Out")
 
 
+# Hears of an outcome before it is committed.
+Worked = Callable[[Out], object]
+
+
+def _heard(_outcome: object) -> None:
+    """Hear of what nobody else wants to hear of."""
+
+
 class Begun:
     """A transaction with the outcomes of its jobs, which waits to be committed.
 
@@ -82,8 +90,9 @@ class Writer:
             raise
         self._committed(transaction)
 
-    def do(self, work: Callable[[Transaction], Out]) -> Out:
-        """Do work in a transaction and return its outcome, committed; again where that may help.
+    def do(self, work: Callable[[Transaction], Out], worked: Worked[Out] = _heard) -> Out:
+        """Do work in a transaction and return its outcome, committed; again where that may help. `worked`
+        hears of the outcome before the COMMIT, each time.
 
         A lost connection leaves open whether a COMMIT took place; the session of the next attempt finds
         out, and then what was done stands as it was answered.
@@ -97,6 +106,7 @@ class Writer:
                     break
                 transaction = self._transaction()
                 done.append(work(transaction))
+                worked(done[-1])
                 self.session.commit(transaction.changed)
                 break
             except Exception as error:
@@ -107,13 +117,15 @@ class Writer:
         self._committed(transaction)
         return done[-1]
 
-    def write(self, jobs: list[Job]) -> Sequence[Outcome]:
-        """Do jobs in one transaction, after a part of what is owed where that is too much."""
+    def write(self, jobs: list[Job], operated: Worked[Sequence[Outcome]] = _heard) -> Sequence[Outcome]:
+        """Do jobs in one transaction, after a part of what is owed where that is too much. `operated` hears
+        of their outcomes before the COMMIT.
+        """
         if self.beside is not None:
             self.beside.wait_for_room()
         while self.owed > MOST_OWED and self.pay():
             continue
-        return self._write(jobs)
+        return self._write(jobs, operated)
 
     def pay(self) -> bool:
         """Do a part of what is owed; say whether more of it is left."""
@@ -160,7 +172,7 @@ class Writer:
         begun.is_committed = True
         return begun.outcomes
 
-    def _write(self, jobs: list[Job]) -> Sequence[Outcome]:
+    def _write(self, jobs: list[Job], operated: Worked[Sequence[Outcome]] = _heard) -> Sequence[Outcome]:
         """Do jobs in one transaction; where one breaks it, each in its own."""
         for at, job in enumerate(jobs):
             if job.operation is scrub:
@@ -170,7 +182,7 @@ class Writer:
         if not jobs:
             return []
         try:
-            return self.do(lambda transaction: _operate_in_time(transaction, jobs))
+            return self.do(lambda transaction: _operate_in_time(transaction, jobs), operated)
         except _SomeOutdated as some:
             return self._write_others(jobs, some.changes)
         except Exception as error:
