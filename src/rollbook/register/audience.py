@@ -61,8 +61,10 @@ counts_of_site = Statement(
 count_of_tag = Statement(
     select(tags.c.contacts).where(tags.c.site_id == bindparam("site_id"), tags.c.id == bindparam("tag_id"))
 )
+# SQLite would read the taggings of all contacts in the order that makes them distinct.
+distinct_contacts = dialects.without_index(taggings.c.contact_id).distinct()
 count_of_tags = Statement(
-    select(func.count(taggings.c.contact_id.distinct())).where(
+    select(func.count(distinct_contacts)).where(
         taggings.c.site_id == bindparam("site_id"),
         dialects.among_many(taggings.c.tag_id, bindparam("tag_ids")),
     )

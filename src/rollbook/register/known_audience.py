@@ -1,13 +1,19 @@
 """What is known of whom filters mean before a contact is looked at: how many, and whom where they are few."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import orjson
 from sqlalchemy import bindparam, func, select
 
 from rollbook.register import days, members
-from rollbook.register.audience import count_states, count_tagged, counts_tagged, total
+from rollbook.register.audience import (
+    count_states,
+    count_tagged,
+    counts_tagged,
+    distinct_contacts,
+    total,
+)
 from rollbook.register.consent import Subscription
 from rollbook.register.resource import Asked, Known
 from rollbook.storage import dialects
@@ -33,7 +39,7 @@ _has_largest = (
     .scalar_subquery()
 )
 count_beyond = Statement(
-    select(func.count(taggings.c.contact_id.distinct())).where(
+    select(func.count(distinct_contacts)).where(
         taggings.c.site_id == bindparam("site_id"),
         dialects.among_many(taggings.c.tag_id, bindparam("tag_ids")),
         _has_largest.is_(None),
@@ -91,16 +97,19 @@ def _known_by_tags(snapshot: Snapshot, asked: Asked) -> Known | None:
             many = _many_of_any(snapshot, site_id, values)
             if many is not None and (has_index or many > _most_known(snapshot, asked)):
                 return Known(many)
-    found = [_set(snapshot, site_id, of_tags, tag_ids, states) for site_id in asked.sites]
-    many = sum(members.count(each) for each, _ in found)
+    sets = [members.of_tags(snapshot, site_id, sorted(tag_ids), states) for site_id in asked.sites]
+    found = [_found(of_site, of_tags) for of_site in sets]
+    many = sum(map(members.count, found))
     if all(name == "has_no_tag_id" for name, _ in of_tags):
         return Known(count_states(snapshot, asked.sites, sorted(states)) - many)
     if has_index and [name for name, _ in of_tags] == ["has_tag_id"] and len(asked.filters) == 1:
         return Known(many)
-    passed = sum(leading for _, leading in found) if has_index else None
+    if many > MOST_IDS:
+        return Known(many)
+    passed = sum(_passed(of_site, of_tags) for of_site in sets) if has_index else None
     if many > _most_known(snapshot, asked, passed):
         return Known(many)
-    return Known(many, sorted(each for members_of_site, _ in found for each in members.ids(members_of_site)))
+    return Known(many, sorted(each for of_site in found for each in members.ids(of_site)))
 
 
 def _many_of_any(snapshot: Snapshot, site_id: int, tag_ids: Sequence[int]) -> int | None:
@@ -116,29 +125,30 @@ def _many_of_any(snapshot: Snapshot, site_id: int, tag_ids: Sequence[int]) -> in
     return many.get(largest, 0) + beyond
 
 
-def _set(
-    snapshot: Snapshot,
-    site_id: int,
-    of_tags: Sequence[tuple[str, Sequence[int]]],
-    tag_ids: Iterable[int],
-    states: Iterable[Subscription],
-) -> tuple[members.Set, int]:
-    """Return the contacts of a site that filters by tags find, and how many the narrowest filter finds.
+def _found(sets: dict[int, members.Set], of_tags: Sequence[tuple[str, Sequence[int]]]) -> members.Set:
+    """Return the contacts that filters by tags find, of the sets of these.
 
     Filters that only leave some out, without others, return those whom they leave out.
     """
-    sets = members.of_tags(snapshot, site_id, sorted(tag_ids), states)
     found: list[members.Set] = []
     left_out: list[members.Set] = []
-    leading = []
     for name, values in of_tags:
         of_values = [sets[each] for each in values]
         if name == "has_no_tag_id":
             left_out += of_values
         else:
             found.append((members.united if name == "has_tag_id" else members.common)(of_values))
-            counts_of_values = list(map(members.count, of_values))
-            leading.append(sum(counts_of_values) if name == "has_tag_id" else min(counts_of_values))
     if not found:
-        return members.united(left_out), 0
-    return members.without(members.common(found), members.united(left_out)), min(leading)
+        return members.united(left_out)
+    common = members.common(found)
+    return members.without(common, members.united(left_out)) if left_out else common
+
+
+def _passed(sets: dict[int, members.Set], of_tags: Sequence[tuple[str, Sequence[int]]]) -> int:
+    """Return how many the indexes of the narrowest filter by tags lead to, whoever else passes."""
+    leading = []
+    for name, values in of_tags:
+        if name != "has_no_tag_id":
+            of_values = [members.count(sets[each]) for each in values]
+            leading.append(sum(of_values) if name == "has_tag_id" else min(of_values))
+    return min(leading)

@@ -4,6 +4,7 @@ A set is one number for each state of subscription and block of 32,000 ids, a bi
 tag of 200,000 contacts are 25 kilobytes, and counting what several tags have in common takes microseconds.
 """
 
+import struct
 from collections.abc import Iterable, Iterator, Sequence
 from functools import reduce
 from typing import NamedTuple
@@ -164,14 +165,14 @@ def _change(transaction: Transaction, place: Place, *, present: bool) -> None:
 def _packed(members: int) -> bytes:
     if members.bit_count() > FEW:
         return members.to_bytes(BYTES, "little")
-    return b"".join(place.to_bytes(2, "little") for place in ids({(0, 0): members}))
+    places = list(ids({(0, 0): members}))
+    return struct.pack(f"<{len(places)}H", *places)
 
 
 def _unpacked(kept: bytes) -> int:
     if len(kept) == BYTES:
         return int.from_bytes(kept, "little")
     members = bytearray(BYTES)
-    for at in range(0, len(kept), 2):
-        place = int.from_bytes(kept[at : at + 2], "little")
-        members[place // 8] |= 1 << place % 8
+    for place in struct.unpack(f"<{len(kept) // 2}H", kept):
+        members[place >> 3] |= 1 << (place & 7)
     return int.from_bytes(members, "little")
