@@ -14,12 +14,14 @@ With `--postgresql`, the registers are copied into these two databases where the
 
 import argparse
 import contextlib
+import multiprocessing
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
@@ -145,6 +147,9 @@ class World(NamedTuple):
     clock: Callable[[], float] = time.process_time
 
 
+_here: World
+
+
 class Undone(Exception):
     """What was done shall not stay."""
 
@@ -159,9 +164,11 @@ def main() -> None:
     parser.add_argument("--postgresql", nargs=2, metavar="URL")
     given = parser.parse_args()
     given.folder.mkdir(exist_ok=True)
-    worlds = [world(given.folder / f"{many}.db", many) for many in (given.small, given.large)]
-    if given.postgresql:
-        worlds = [moved(each, url) for each, url in zip(worlds, given.postgresql, strict=True)]
+    urls = given.postgresql or ("", "")
+    worlds = [
+        apart(given.folder / f"{many}.db", many, given.large, url)
+        for many, url in zip((given.small, given.large), urls, strict=True)
+    ]
     print(f"| asked | hits | ms at {given.small:,} | ms at {given.large:,} | ratio |")
     print("|---|---|---|---|---|")
     for ask in ASKS:
@@ -169,11 +176,32 @@ def main() -> None:
         hits = ["", ""]
         for _ in range(given.rounds + 1):
             for at, each in enumerate(worlds):
-                seconds, hits[at] = answer(each, ask)
+                seconds, hits[at] = each.submit(answer_here, ask).result()
                 times[at].append(seconds)
         small, large = (statistics.median(each[1:]) * 1_000 for each in times)
         found = hits[0] if hits[0] == hits[1] else " / ".join(hits)
         print(f"| `{ask or 'the first page'}` | {found} | {small:.2f} | {large:.2f} | {large / small:.2f} |")
+
+
+def apart(path: Path, many: int, largest: int, url: str) -> ProcessPoolExecutor:
+    """Return a process that has a register for itself, as a server has, and remembers what it counted."""
+    context = multiprocessing.get_context("spawn")
+    process = ProcessPoolExecutor(1, context, initializer=open_here, initargs=(path, many, largest, url))
+    process.submit(answer_here, "").result()
+    return process
+
+
+def open_here(path: Path, many: int, largest: int, url: str) -> None:
+    """Open the register of this process."""
+    global _here
+    _here = world(path, many, largest)
+    if url:
+        _here = moved(_here, url)
+
+
+def answer_here(ask: str) -> tuple[float, str]:
+    """Answer a question by the register of this process."""
+    return answer(_here, ask)
 
 
 def answer(world: World, ask: str) -> tuple[float, str]:
@@ -210,7 +238,7 @@ def moved(world: World, url: str) -> World:
     return World(database, world.values, time.perf_counter)
 
 
-def values_of(database: Database, many: int, tag_ids: list[int]) -> dict[str, object]:
+def values_of(database: Database, many: int, largest: int, tag_ids: list[int]) -> dict[str, object]:
     """Return what stands in the questions of a register: its tags, its last page, a cursor in its middle."""
 
     def middle(sort: str, attribute: str) -> str:
@@ -229,7 +257,7 @@ def values_of(database: Database, many: int, tag_ids: list[int]) -> dict[str, ob
         "half": tag_ids[HALF_TAG],
         "share": tag_ids[FIRST_SHARE + 3],
         # As many contacts in both: in the small register these are more days.
-        "few_days": max(1, 2 * DAYS * FEW // many),
+        "few_days": largest // many,
         "last": -(-many // PAGE),
         "half_last": -(-many // 2 // PAGE),
         "middle": middle("-created_at", "created_at"),
@@ -237,7 +265,7 @@ def values_of(database: Database, many: int, tag_ids: list[int]) -> dict[str, ob
     }
 
 
-def world(path: Path, many: int) -> World:
+def world(path: Path, many: int, largest: int) -> World:
     """Return the register in a file, made and filled where it is not there."""
     made = path.with_suffix(".tags")
     database = open_database(f"sqlite:///{path}")
@@ -257,7 +285,7 @@ def world(path: Path, many: int) -> World:
         upkeep.finish(database)
         made.write_text(" ".join(str(each.id) for each in stored))
     tag_ids = [int(each) for each in made.read_text().split()]
-    return World(database, values_of(database, many, tag_ids))
+    return World(database, values_of(database, many, largest, tag_ids))
 
 
 def fill(database: Database, many: int, tag_ids: list[int]) -> Iterator[None]:
