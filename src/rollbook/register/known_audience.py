@@ -41,7 +41,7 @@ _has_largest = (
 count_beyond = Statement(
     select(func.count(distinct_contacts)).where(
         taggings.c.site_id == bindparam("site_id"),
-        dialects.among_many(taggings.c.tag_id, bindparam("tag_ids")),
+        dialects.among(taggings.c.tag_id, bindparam("tag_ids")),
         _has_largest.is_(None),
     )
 )
