@@ -35,8 +35,8 @@ QUERIES = ("SelectStmt", "InsertStmt", "UpdateStmt", "DeleteStmt")
 # VACUUM and CHECKPOINT follow an erasure.
 ORDERS = ("VacuumStmt", "CheckPointStmt", "VariableShowStmt")
 TRANSACTIONS = tuple(f"TRANS_STMT_{each}" for each in ("BEGIN", "START", "COMMIT", "ROLLBACK"))
-# What a session may set for good: limits, which a session without them would do without.
-SETTINGS = ("lock_timeout", "statement_timeout", "application_name")
+# What a session may set for good: what a session without it would do without.
+SETTINGS = ("lock_timeout", "statement_timeout", "application_name", "random_page_cost")
 # PostgreSQL's own, and those alone: a name that is not here may be of a stored procedure or an extension.
 FUNCTIONS = frozenset(
     [

@@ -99,6 +99,15 @@ def test_an_isolation_that_proves_nothing_by_itself_is_raised(
     assert found == [(expected,)]
 
 
+@pytest.mark.parametrize(("options", "cost"), [("", "1.1"), ("?options=-c%20random_page_cost%3D2", "2")])
+def test_looking_up_is_reckoned_cheap_unless_an_operator_says_otherwise(
+    database: Database, tmp_path: Path, options: str, cost: str
+) -> None:
+    configured = open_database(url_of(tmp_path / "rollbook.db") + options)
+    with contextlib.closing(configured), configured.snapshot() as snapshot:
+        assert snapshot._session.rows("SHOW random_page_cost") == [(cost,)]
+
+
 @pytest.fixture
 def other(database: Database) -> Iterator[Database]:
     """The same database, as another process has it."""
