@@ -78,7 +78,7 @@ class NearWriter(GroupWriter):
 
         self._hand_over(Task(jobs, commit, begun))
         if len(jobs) >= MANY_TO_PREPARE:
-            # The interpreter would stay here, and the COMMIT begin once all is prepared.
+            # Else this thread would keep the interpreter, and the COMMIT begin once all is prepared.
             is_under_way.acquire(timeout=LONGEST_HANDING_OVER_SECONDS)
             self._prepare(jobs, begun.outcomes)
 
