@@ -73,7 +73,7 @@ def main() -> None:
     first, back = given.folder / "first.db", given.folder / "back.db"
     filled = first.with_suffix(".filled")
     if not filled.exists():
-        database = world(first, FIRST).database
+        database = world(first, FIRST, FIRST).database
         multiply(database, given.contacts // FIRST)
         upkeep.recount(database)
         upkeep.finish(database)

@@ -61,7 +61,7 @@ counts_of_site = Statement(
 count_of_tag = Statement(
     select(tags.c.contacts).where(tags.c.site_id == bindparam("site_id"), tags.c.id == bindparam("tag_id"))
 )
-# SQLite would read the taggings of all contacts in the order that makes them distinct.
+# A database might read the taggings of all contacts, in the order that makes them distinct.
 distinct_contacts = dialects.without_index(taggings.c.contact_id).distinct()
 count_of_tags = Statement(
     select(func.count(distinct_contacts)).where(
