@@ -73,7 +73,7 @@ def _most_known(snapshot: Snapshot, asked: Asked, passed: int | None = None) -> 
 def _known_by_tags(snapshot: Snapshot, asked: Asked) -> Known | None:
     """Return what the sets know of filters by tags and by states of subscription, or None for others.
 
-    A single tag has its count, and its index the order; and of very many tags, sets would be much to read.
+    Of very many tags, sets would be much to read.
     """
     of_tags, states = [], set(Subscription)
     for name, alternatives in asked.filters:
@@ -85,18 +85,16 @@ def _known_by_tags(snapshot: Snapshot, asked: Asked) -> Known | None:
             of_tags.append((name, alternatives[0]))
     tag_ids = {each for _, values in of_tags for each in values}
     has_index = asked.in_default_order and len(asked.sites) == 1
-    if not tag_ids or len(tag_ids) > MOST_SETS or (has_index and len(asked.filters) == len(tag_ids) == 1):
+    if not tag_ids or len(tag_ids) > MOST_SETS:
         return None
-    if len(asked.filters) == len(asked.sites) == 1:
-        (name, values), (site_id,) = of_tags[0], asked.sites
-        if name == "has_all_tag_id" and has_index:
-            # The first has the fewest, and its index leads through them all.
-            if count_tagged(snapshot, asked.sites, values[:1]) <= FEW_TAGGED:
-                return None
-        elif name == "has_tag_id":
-            many = _many_of_any(snapshot, site_id, values)
-            if many is not None and (has_index or many > _most_known(snapshot, asked)):
-                return Known(many)
+    if len(asked.filters) == 1:
+        name, values = of_tags[0]
+        if has_index and _leads(snapshot, asked, name, values):
+            return None
+        if name == "has_tag_id" and len(asked.sites) == 1:
+            counted = _many_of_any(snapshot, asked.sites[0], values)
+            if counted is not None and (has_index or counted > _most_known(snapshot, asked)):
+                return Known(counted)
     sets = [members.of_tags(snapshot, site_id, sorted(tag_ids), states) for site_id in asked.sites]
     found = [_found(of_site, of_tags) for of_site in sets]
     many = sum(map(members.count, found))
@@ -110,6 +108,14 @@ def _known_by_tags(snapshot: Snapshot, asked: Asked) -> Known | None:
     if many > _most_known(snapshot, asked, passed):
         return Known(many)
     return Known(many, sorted(each for of_site in found for each in members.ids(of_site)))
+
+
+def _leads(snapshot: Snapshot, asked: Asked, name: str, tag_ids: Sequence[int]) -> bool:
+    """Say whether the index of the first tag leads to all, in their order, by way of few others."""
+    if len(tag_ids) == 1:
+        return True
+    # Of those who have all of them, the first has the fewest.
+    return name == "has_all_tag_id" and count_tagged(snapshot, asked.sites, tag_ids[:1]) <= FEW_TAGGED
 
 
 def _many_of_any(snapshot: Snapshot, site_id: int, tag_ids: Sequence[int]) -> int | None:
