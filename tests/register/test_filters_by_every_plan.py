@@ -8,6 +8,7 @@ from register.house import ask, caller, create, new, open_register, page, stored
 
 from rollbook.jsonapi.resource import Record
 from rollbook.register import (
+    audience,
     checks,
     consent,
     contacts,
@@ -23,6 +24,7 @@ from rollbook.register.contacts import ContactChange
 from rollbook.register.resource import Found
 from rollbook.register.tagging import Tagging, Verb
 from rollbook.storage.database import Database
+from rollbook.storage.statements import Statement
 
 MANY = 180
 SIZE = 7
@@ -206,6 +208,38 @@ def test_every_page_is_that_of_a_scan(
                 break
             cursor = got.cursors[1]
         assert found == wanted, ("by cursor", text)
+
+
+@pytest.mark.parametrize(
+    "query", ["filter[has_tag_id]=A,B", "filter[has_all_tag_id]=A,B", "filter[has_tag_id]=A&sort=name"]
+)
+def test_no_set_is_read_for_tags_that_few_have(
+    world: tuple[Database, list[Record], dict[int, int]], monkeypatch: pytest.MonkeyPatch, query: str
+) -> None:
+    database, people, _ = world
+    own = [each for each in people if each.linkage["site"] == 1]
+    for letter, tag in zip("AB", sorted({tag for each in own for tag in tags_of(each)}), strict=False):
+        query = query.replace(letter, str(tag))
+    expected = page(database, query)[0].total
+
+    def unread(*_: object) -> None:
+        raise AssertionError("a set was read")
+
+    monkeypatch.setattr(members, "of_tags", unread)
+    # Where the sort has to know the ids of few, sets are what tells them.
+    monkeypatch.setattr(known_audience, "MOST_IDS", 0)
+    assert page(database, query)[0].total == expected > 0
+
+
+@pytest.mark.sqlite
+@pytest.mark.parametrize("counted", [known_audience.count_beyond, audience.count_of_tags])
+def test_the_contacts_of_tags_are_counted_by_the_index_of_tags(
+    world: tuple[Database, list[Record], dict[int, int]], counted: Statement
+) -> None:
+    database, _, _ = world
+    sql, names, _ = counted.compiled(database.engine.dialect)
+    plan = ask(database, "EXPLAIN QUERY PLAN " + sql, *("[1]" for _ in names))
+    assert any("INDEX contact_taggings_by_tag (site_id=? AND tag_id=?)" in step[3] for step in plan), plan
 
 
 def test_a_set_is_the_same_as_a_list_and_as_bits() -> None:
