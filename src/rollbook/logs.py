@@ -44,15 +44,11 @@ class _Lines:
     def __init__(self, out: TextIO) -> None:
         self._out = out
         self._waiting: list[str] = []
-        self._size = 0
 
     def add(self, line: str, *, may_wait: bool) -> None:
         """Add a line, which is written at the end of the event loop's turn where it `may_wait` that long."""
-        if self._size + len(line) > MOST_AT_ONCE:
-            self._write()
         is_first = not self._waiting
         self._waiting.append(line)
-        self._size += len(line)
         if not may_wait:
             self._write()
         elif is_first:
@@ -62,11 +58,18 @@ class _Lines:
                 self._write()
 
     def _write(self) -> None:
-        if self._waiting:
-            self._out.write("".join(self._waiting))
+        # A stream that fails loses these, and is tried again with the next.
+        lines, self._waiting = self._waiting, []
+        piece = ""
+        for line in lines:
+            if len(piece) + len(line) > MOST_AT_ONCE:
+                self._out.write(piece)
+                self._out.flush()
+                piece = ""
+            piece += line
+        if piece:
+            self._out.write(piece)
             self._out.flush()
-            self._waiting.clear()
-            self._size = 0
 
 
 def _json(observation: Observation) -> str:

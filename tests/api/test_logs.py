@@ -80,3 +80,28 @@ def test_no_piece_is_larger_than_a_pipe_keeps_together() -> None:
     assert sum(each.count("\n") for each in out.pieces) == 100
     assert max(map(len, out.pieces)) <= MOST_AT_ONCE < sum(map(len, out.pieces[:2]))
     assert all(each.endswith("}\n") for each in out.pieces)
+
+
+def test_a_stream_that_fails_keeps_nobody_from_an_answer_and_is_tried_again() -> None:
+    class Full(Pieces):
+        is_full = True
+
+        def write(self, text: str) -> int:
+            if self.is_full:
+                raise OSError("no space left")
+            return super().write(text)
+
+    out = Full()
+    observe = logger("info", "json", out)
+
+    async def turns() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+        for _ in range(100):
+            observe(ANSWERED)
+        await asyncio.sleep(0)
+        out.is_full = False
+        observe(ANSWERED)
+        await asyncio.sleep(0)
+
+    asyncio.run(turns())
+    assert [each.count("\n") for each in out.pieces] == [1]

@@ -103,6 +103,7 @@ def _known_by_tags(snapshot: Snapshot, asked: Asked) -> Known | None:
     if has_index and [name for name, _ in of_tags] == ["has_tag_id"] and len(asked.filters) == 1:
         return Known(many)
     if many > MOST_IDS:
+        # Whoever is passed by need not be counted.
         return Known(many)
     passed = sum(_passed(of_site, of_tags) for of_site in sets) if has_index else None
     if many > _most_known(snapshot, asked, passed):
