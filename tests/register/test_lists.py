@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import math
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
@@ -16,7 +17,7 @@ from rollbook.jsonapi.query import read_query
 from rollbook.register import resource, upkeep
 from rollbook.register.catalogue import RESOURCES
 from rollbook.register.text import email_text, gram_query, text_key
-from rollbook.storage import search_questions
+from rollbook.storage import search_index, search_questions
 from rollbook.storage.database import Database
 from rollbook.storage.transactions import TakesLong
 
@@ -118,6 +119,21 @@ def test_a_search_of_many_sites_asks_each_for_itself(database: Database) -> None
         (f"'{site} \"b\\\\' & '{site} o\"b' | '{site} long'",) for site in (1, 2, 3)
     ]
     assert len(joined.split(" | ")) == 6
+
+
+@pytest.mark.parametrize(
+    "query", ["filter[search]=ine", "filter[name_contains]=ine", "filter[email_contains]=erson1"]
+)
+def test_a_search_has_more_of_the_index_kept_up_for_those_that_follow(
+    people: Database, monkeypatch: pytest.MonkeyPatch, query: str
+) -> None:
+    monkeypatch.setattr(search_index, "_last_asked", -math.inf)
+    found_names(people, "sort=name", 1)
+    assert not upkeep.UPKEEP.is_felt()
+    found_names(people, query, 1)
+    assert upkeep.UPKEEP.is_felt()
+    monkeypatch.setattr(search_index, "ASKED_SECONDS", 0)
+    assert not upkeep.UPKEEP.is_felt()
 
 
 def scanned(words: list[str], names: list[str] = NAMES) -> list[str]:

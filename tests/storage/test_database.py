@@ -20,8 +20,17 @@ from storage.leases import add_kinds, add_lease, add_users, every_user, kinds_of
 
 from databases import empty_url_of, on_postgresql, run_sql
 from rollbook import cli
-from rollbook.storage import group_writer, planner_statistics, tables, upkeep_thread, workers
+from rollbook.storage import (
+    debts,
+    group_writer,
+    near_writer,
+    planner_statistics,
+    tables,
+    upkeep_thread,
+    workers,
+)
 from rollbook.storage.database import Database
+from rollbook.storage.debts import Upkeep
 from rollbook.storage.faults import SchemaMismatch, Unavailable
 from rollbook.storage.ids import BLOCK
 from rollbook.storage.loop_queue import LoopQueue
@@ -380,6 +389,7 @@ class Debt:
 
     def __init__(self) -> None:
         self.owed: list[int] = []
+        self.is_felt = False
         self.may_go_on, self.is_done, self.has_begun = threading.Event(), threading.Event(), threading.Event()
         self.failures = 0
         self.owed_when_tidied: list[int] = []
@@ -408,7 +418,7 @@ class Debt:
 
     def served(self, database: Database, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         async def main() -> None:
-            database.start(100, self.upkeep, self.tidy)
+            database.start(100, Upkeep(self.upkeep, self.tidy, lambda: self.is_felt))
             try:
                 await work()
             finally:
@@ -473,7 +483,7 @@ def test_nobody_waits_for_what_is_owed_while_statistics_are_made(
         are_made.set()
         assert may_end.wait(60)
 
-    monkeypatch.setattr(upkeep_thread, "MOST_OWED", 20)
+    monkeypatch.setattr(debts, "MOST_OWED", 20)
     monkeypatch.setattr(upkeep_thread, "LONGEST_WAIT_SECONDS", 60)
     monkeypatch.setattr(planner_statistics, "are_outgrown", lambda _transaction, _times: True)
     monkeypatch.setattr(planner_statistics, "renew", renew)
@@ -493,12 +503,67 @@ def test_nobody_waits_for_what_is_owed_while_statistics_are_made(
     debt.served(database, work)
 
 
-@pytest.mark.postgresql
-def test_writes_do_not_wait_for_what_is_owed_until_that_is_too_much(
+@pytest.mark.sqlite
+def test_what_nobody_feels_is_left_and_then_paid_back_by_many(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(upkeep_thread, "MOST_OWED", 20)
+    # Nobody is ever quiet for so long.
+    monkeypatch.setattr(near_writer, "QUIET_SECONDS", 600)
+    monkeypatch.setattr(debts, "MOST_OWED", 20)
+    monkeypatch.setattr(debts, "MOST_OWED_WHERE_FELT", 5)
+    monkeypatch.setattr(debts, "PAID_BACK_AT_ONCE", 4)
     debt = Debt()
+    debt.may_go_on.set()
+    left: list[int] = []
+
+    async def write_so_many(times: int) -> None:
+        for at in range(times):
+            await database.write(debt.owe, at, is_short=True)
+            left.append(len(debt.owed))
+
+    async def work() -> None:
+        await write_so_many(23)
+        debt.is_felt = True
+        await write_so_many(7)
+        debt.is_felt = False
+        await write_so_many(1)
+
+    debt.served(database, work)
+    assert left == [*range(1, 22), 20, 21, *(18, 15, 12, 9, 6, 5, 6), 7]
+
+
+@pytest.mark.postgresql
+def test_what_other_servers_owe_is_done_where_it_is_felt(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upkeep_thread, "LOOK_SECONDS", 0.01)
+    debt = Debt()
+    debt.may_go_on.set()
+
+    async def work() -> None:
+        assert await asyncio.to_thread(debt.is_tidy.wait, 30)
+        debt.owed += range(5)
+        debt.is_felt = True
+        assert await asyncio.to_thread(debt.is_done.wait, 30)
+
+    debt.served(database, work)
+    assert debt.owed == []
+
+
+@pytest.mark.postgresql
+@pytest.mark.parametrize(
+    ("limit", "is_felt"),
+    [
+        pytest.param("MOST_OWED", False, id="where nobody feels it"),
+        pytest.param("MOST_OWED_WHERE_FELT", True, id="where somebody does"),
+    ],
+)
+def test_writes_do_not_wait_for_what_is_owed_until_that_is_too_much(
+    database: Database, monkeypatch: pytest.MonkeyPatch, limit: str, is_felt: bool
+) -> None:
+    monkeypatch.setattr(debts, limit, 20)
+    debt = Debt()
+    debt.is_felt = is_felt
 
     async def work() -> None:
         for at in range(21):

@@ -15,6 +15,7 @@ from databases import PostgreSQLServer
 from fault_proxy import NOTHING, Fault, FaultProxy, Plan, Planned
 from rollbook.storage import postgresql, postgresql_connection, tables
 from rollbook.storage.database import Database
+from rollbook.storage.debts import Upkeep
 from rollbook.storage.faults import Unavailable
 from rollbook.storage.opening import open_database
 from rollbook.storage.postgresql_session import NOTE_WRITE, PostgreSQLSession
@@ -55,7 +56,7 @@ class World:
         """Run a coroutine with the database's threads started; the first write begins it all."""
 
         async def main() -> Any:
-            self.database.start(100, upkeep)
+            self.database.start(100, Upkeep(upkeep) if upkeep else None)
             try:
                 return await work()
             finally:

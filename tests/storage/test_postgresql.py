@@ -215,7 +215,7 @@ def test_a_server_has_statistics_made_while_it_fills_a_database(database: Databa
     new_contact(database, email="a@x.test")
 
     async def fill() -> None:
-        database.start(2_000, upkeep.index_some, upkeep.tidy)
+        database.start(2_000, upkeep.UPKEEP)
         try:
             emails = [f"{at}@x.test" for at in range(2_000)]
             await asyncio.gather(

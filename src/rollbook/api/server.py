@@ -126,7 +126,7 @@ async def _serve(
     base_url: str,
     began: float,
 ) -> None:
-    database.start(settings.max_waiting, upkeep.index_some, upkeep.tidy)
+    database.start(settings.max_waiting, upkeep.UPKEEP)
     beside = [
         asyncio.create_task(sweep(server.server_state)),
         asyncio.create_task(end_in_time(database, observe)),

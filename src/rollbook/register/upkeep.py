@@ -10,6 +10,7 @@ from rollbook.register.audience import LETTERS
 from rollbook.register.contact_type import Keys, keys_of
 from rollbook.storage import dialects, search_index
 from rollbook.storage.database import Database
+from rollbook.storage.debts import Upkeep
 from rollbook.storage.search_backlog import NextContacts, next_sites
 from rollbook.storage.search_index import Entry
 from rollbook.storage.statements import Statement
@@ -43,21 +44,25 @@ def index_some(transaction: Transaction) -> int:
     # Their texts must not change, nor they be erased, between reading them here and the commit.
     transaction.lock_sites(owed)
     rows = [row for row in next_keys.rows(transaction) if row[0] in owed]
+    if not rows:
+        return 0
     entries = [
         Entry(site_id, contact_id, _tokens(site_id, email, name_key, search_keys))
         for site_id, contact_id, email, name_key, search_keys in rows
     ]
     search_index.put(transaction, entries)
-    if rows:
-        site_ids = orjson.dumps(sorted({each.site_id for each in entries})).decode()
-        contact_ids = orjson.dumps([each.contact_id for each in entries]).decode()
-        transaction.run(remove_from_backlog, {"site_ids": site_ids, "contact_ids": contact_ids})
+    site_ids = orjson.dumps(sorted({each.site_id for each in entries})).decode()
+    contact_ids = orjson.dumps([each.contact_id for each in entries]).decode()
+    transaction.run(remove_from_backlog, {"site_ids": site_ids, "contact_ids": contact_ids})
     return len(rows)
 
 
 def tidy(transaction: Transaction) -> None:
     """Do what makes searches faster after many contacts were indexed, and can wait for a quiet moment."""
     search_index.tidy(transaction)
+
+
+UPKEEP = Upkeep(index_some, tidy, search_index.is_asked)
 
 
 def recount(database: Database) -> None:

@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from rollbook.storage.debts import Upkeep
 from rollbook.storage.engines import Engine, NearSession, Session, explaining, raise_explained
 from rollbook.storage.faults import SchemaMismatch, Unavailable, UnfinishedCopy
 from rollbook.storage.group_writer import GroupWriter
@@ -121,17 +122,9 @@ class Database:
 
     # For an event loop: the servers.
 
-    def start(
-        self,
-        max_waiting: int,
-        upkeep: Callable[[Transaction], int] | None = None,
-        tidy: Callable[[Transaction], None] = lambda _: None,
-    ) -> None:
-        """Start what reads and what writes, on the running loop; as many jobs may wait for each.
-
-        `upkeep` does a part of what transactions owe, and returns how much that was; it is called in quiet
-        moments, and whenever too much is owed. Where it is done beside the writer, `tidy` is called after it,
-        once nobody has written for a moment.
+    def start(self, max_waiting: int, upkeep: Upkeep | None = None) -> None:
+        """Start what reads and what writes, on the running loop; as many jobs may wait for each. `upkeep`
+        does what transactions owe.
         """
         writer = self._opened()
         if self.engine.is_near:
@@ -140,23 +133,17 @@ class Database:
             writer.upkeep = upkeep
             self._writes = NearWriter(writer, writer.session, self._glancer, max_waiting)
         else:
-            self._start_far(writer, max_waiting, upkeep, tidy)
+            self._start_far(writer, max_waiting, upkeep)
         self._reads = self.engine.queue(max_waiting, [self._reader() for _ in range(self.engine.readers)])
 
-    def _start_far(
-        self,
-        writer: Writer,
-        max_waiting: int,
-        upkeep: Callable[[Transaction], int] | None,
-        tidy: Callable[[Transaction], None],
-    ) -> None:
+    def _start_far(self, writer: Writer, max_waiting: int, upkeep: Upkeep | None) -> None:
         # Nothing of it is needed where the database is near.
         from rollbook.storage.loop_writer import LoopWriter  # noqa: PLC0415
         from rollbook.storage.upkeep_thread import UpkeepThread  # noqa: PLC0415
 
         writer_on_loop = self._another_writer()
         if upkeep is not None:
-            self._upkeep = UpkeepThread(self._another_writer(), upkeep, tidy)
+            self._upkeep = UpkeepThread(self._another_writer(), upkeep)
             self._upkeep.start()
             writer.beside = writer_on_loop.beside = self._upkeep
         self._writes = LoopWriter(writer, writer_on_loop, max_waiting)

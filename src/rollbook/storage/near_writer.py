@@ -9,7 +9,6 @@ from rollbook.storage.group_writer import GroupWriter, Task
 from rollbook.storage.tables import REMEMBERED
 from rollbook.storage.workers import QUIET_SECONDS, Job, Outcome
 from rollbook.storage.writing import (
-    MOST_OWED,
     MOST_SHORT_WRITES_TOGETHER,
     MOST_WRITES_TOGETHER,
     Begun,
@@ -57,7 +56,7 @@ class NearWriter(GroupWriter):
         are_short = all(job.is_short for job in self._waiting[: self.most_together])
         jobs = self._taken(self.most_together if are_short else MOST_WRITES_TOGETHER)
         begun = None
-        if are_short and self._writer.owed <= MOST_OWED:
+        if are_short and not self._writer.owes_too_much:
             begun = self._writer.begin(self._session, self._reader, jobs)
         if begun is None:
             self._hand_over(Task(jobs, lambda: self._writer.write(jobs)))

@@ -7,6 +7,8 @@ are not needed. PostgreSQL has lists of tokens (`tsvector`) with an inverted ind
 
 import itertools
 import json
+import math
+import time
 from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
@@ -37,6 +39,8 @@ from rollbook.storage.tsvectors import tsvector
 
 # Between the tokens of a text; a gram that contains one is indexed with a space instead.
 SEPARATOR = "\x1f"
+# Whoever types, or turns pages, asks again within this.
+ASKED_SECONDS = 2.0
 
 CREATE = {
     "sqlite": (
@@ -108,6 +112,7 @@ merge_pending_list = Statement(
 
 _additions = itertools.count(1)
 _last_addition = 0
+_last_asked = -math.inf
 
 
 class Entry(NamedTuple):
@@ -139,6 +144,17 @@ def tidy(transaction: Transaction) -> None:
 def additions() -> int:
     """Return a number that is another after each addition to an index by this process."""
     return _last_addition
+
+
+def note_asked() -> None:
+    """Note that this process asks an index."""
+    global _last_asked
+    _last_asked = time.monotonic()
+
+
+def is_asked() -> bool:
+    """Say whether this process has asked an index just now, and so may ask again."""
+    return time.monotonic() - _last_asked < ASKED_SECONDS
 
 
 def remove(transaction: Transaction, site_id: int, contact_id: int) -> None:

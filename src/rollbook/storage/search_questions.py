@@ -138,6 +138,7 @@ def narrowed(snapshot: Snapshot, asked: TokensAsked, *, of_many: bool = False) -
     known. There, `of_many` sites are asked each for itself: for one question, the index takes the square of
     its length. Raises TakesLong where the snapshot is for a glance, and many may have what is asked for.
     """
+    search_index.note_asked()
     if snapshot.dialect_name != "sqlite":
         if asked.by_beginning:
             of_sites, end = asked.of_sites, ":*"

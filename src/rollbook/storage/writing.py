@@ -7,14 +7,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol, TypeVar
 
+from rollbook.storage.debts import Upkeep
 from rollbook.storage.engines import Engine, NearSession, Session
 from rollbook.storage.faults import Unavailable
 from rollbook.storage.ids import Allotter
 from rollbook.storage.transactions import MOST_REMEMBERED, Outdated, Transaction
 from rollbook.storage.workers import Job, Outcome
 
-# A search looks at each contact that its index does not have yet, about a microsecond for each.
-MOST_OWED = 1_024
 MOST_WRITES_TOGETHER = 256
 # Where the loop does them: everybody waits some tens of microseconds for each.
 MOST_SHORT_WRITES_TOGETHER = 128
@@ -61,14 +60,14 @@ class Beside(Protocol):
 class Writer:
     """What writes to a database, on one session, for one thread at a time.
 
-    `upkeep` does a part of what transactions owe, and returns how much that was; `owed` is how much is left.
-    Where another does it `beside`, that is told what is owed.
+    `upkeep` does what transactions owe; `owed` is how much is left. Where another does it `beside`, that is
+    told what is owed.
     `last_commit_seconds` is of what was begun and ended in two steps.
     """
 
     def __init__(self, engine: Engine, session: Session) -> None:
         self.session = session
-        self.upkeep: Callable[[Transaction], int] | None = None
+        self.upkeep: Upkeep | None = None
         self.owed = 0
         self.beside: Beside | None = None
         self.last_commit_seconds = math.inf
@@ -123,16 +122,25 @@ class Writer:
         """
         if self.beside is not None:
             self.beside.wait_for_room()
-        while self.owed > MOST_OWED and self.pay():
+        most_owed = self._most_owed()
+        while self.owed > most_owed and self.pay():
             continue
         return self._write(jobs, operated)
+
+    @property
+    def owes_too_much(self) -> bool:
+        """Whether a part of what is owed has to be done before the next transaction."""
+        return self.owed > self._most_owed()
+
+    def _most_owed(self) -> float:
+        return math.inf if self.upkeep is None else self.upkeep.most_owed(self.owed)
 
     def pay(self) -> bool:
         """Do a part of what is owed; say whether more of it is left."""
         if self.upkeep is None:
             return False
         try:
-            done = self.do(self.upkeep)
+            done = self.do(self.upkeep.do_some)
         except Exception:
             # It stays owed, and searches look at what it is about; the next commit tries again.
             return False

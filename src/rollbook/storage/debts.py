@@ -1,0 +1,40 @@
+"""What transactions leave to be done later: how it is done, and how much of it may be left meanwhile."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from rollbook.storage.transactions import Transaction
+
+# A search looks at each contact that its index does not have yet, half a microsecond for each; while nobody
+# searches, what is left makes nothing slower but the next start after a crash.
+MOST_OWED, MOST_OWED_WHERE_FELT = 32_768, 1_024
+# Once it is felt, a long debt is paid back by many who write, not by one who waits for all of it.
+PAID_BACK_AT_ONCE = 512
+
+
+def _is_never_felt() -> bool:
+    return False
+
+
+def _has_nothing_to_tidy(_transaction: Transaction) -> None:
+    return
+
+
+class Upkeep(NamedTuple):
+    """What does what transactions owe.
+
+    `do_some` does a part of it, and returns how much that was, 0 where nothing is left; it is called in
+    quiet moments, and whenever too much is owed. `tidy` is called after that, where it is done beside the
+    writer, once nobody has written for a moment. `is_felt` says whether somebody reads what becomes slower
+    by what is owed.
+    """
+
+    do_some: Callable[[Transaction], int]
+    tidy: Callable[[Transaction], None] = _has_nothing_to_tidy
+    is_felt: Callable[[], bool] = _is_never_felt
+
+    def most_owed(self, owed: int) -> int:
+        """Return how much may be owed when the next transaction begins, of so much that is owed now."""
+        if not self.is_felt():
+            return MOST_OWED
+        return max(MOST_OWED_WHERE_FELT, min(MOST_OWED, owed - PAID_BACK_AT_ONCE))
