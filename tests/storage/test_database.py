@@ -30,7 +30,7 @@ from rollbook.storage import (
     workers,
 )
 from rollbook.storage.database import Database
-from rollbook.storage.debts import Upkeep
+from rollbook.storage.debts import Upkeep, is_quiet
 from rollbook.storage.faults import SchemaMismatch, Unavailable
 from rollbook.storage.ids import BLOCK
 from rollbook.storage.loop_queue import LoopQueue
@@ -530,6 +530,31 @@ def test_what_nobody_feels_is_left_and_then_paid_back_by_many(
 
     debt.served(database, work)
     assert left == [*range(1, 22), 20, 21, *(18, 15, 12, 9, 6, 5, 6), 7]
+
+
+@pytest.mark.postgresql
+def test_what_is_owed_is_done_beside_those_who_write_little(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A moment in which nobody writes comes never.
+    def is_quiet_beside_some(written: float, owed: int) -> bool:
+        return written > 0 and is_quiet(written, owed)
+
+    for module in (near_writer, upkeep_thread):
+        monkeypatch.setattr(module, "is_quiet", is_quiet_beside_some)
+    monkeypatch.setattr(debts, "FEW_WRITTEN", 1_000_000)
+    monkeypatch.setattr(debts, "PORTION", 20)
+    debt = Debt()
+    debt.may_go_on.set()
+
+    async def work() -> None:
+        async with asyncio.timeout(30):
+            while not debt.has_begun.is_set():
+                await database.write(debt.owe, 1, is_short=True)
+        # Two of them may be done already.
+        assert len(debt.owed) >= 18
+
+    debt.served(database, work)
 
 
 @pytest.mark.postgresql

@@ -8,8 +8,17 @@ from rollbook.storage.transactions import Transaction
 # A search looks at each contact that its index does not have yet, half a microsecond for each; while nobody
 # searches, what is left makes nothing slower but the next start after a crash.
 MOST_OWED, MOST_OWED_WHERE_FELT = 32_768, 1_024
+# So much is done at once.
+PORTION = 256
+# Who writes no more than that in a moment does not notice that a portion is done.
+FEW_WRITTEN = 16
 # Once it is felt, a long debt is paid back by many who write, not by one who waits for all of it.
 PAID_BACK_AT_ONCE = 512
+
+
+def is_quiet(written: float, owed: int) -> bool:
+    """Say whether so little was written in a moment that some of what is owed can be done."""
+    return written == 0 or (written < FEW_WRITTEN and owed >= PORTION)
 
 
 def _is_never_felt() -> bool:

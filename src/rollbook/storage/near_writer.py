@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import Sequence
 
+from rollbook.storage.debts import is_quiet
 from rollbook.storage.engines import NearSession
 from rollbook.storage.group_writer import GroupWriter, Task
 from rollbook.storage.tables import REMEMBERED
@@ -27,8 +28,8 @@ class NearWriter(GroupWriter):
 
     Short jobs are done on the loop's thread, but for their COMMIT: the thread waits for the disk, while the
     loop hears others. A lone one is committed there, too, where the disk was quick the last time. The thread
-    does the whole of a group that is not short, or finds the database locked, or fails; and, when nobody has
-    written for a moment, a part of what is owed.
+    does the whole of a group that is not short, or finds the database locked, or fails; and, in a quiet
+    moment, a part of what is owed.
 
     `reader` is the session that reads on the loop's thread: it stays current when commits of short jobs
     change nothing that is remembered.
@@ -40,7 +41,8 @@ class NearWriter(GroupWriter):
         super().__init__(writer, limit)
         self._session = session
         self._reader = reader
-        self._is_more_owed = self._is_quiet = True
+        self._is_more_owed = True
+        self._written = 0
         self._rest: asyncio.TimerHandle | None = self._loop.call_later(QUIET_SECONDS, self._pay_if_quiet)
 
     async def stop(self) -> None:
@@ -52,7 +54,6 @@ class NearWriter(GroupWriter):
     # On the loop's thread.
 
     def _begin_group(self) -> None:
-        self._is_quiet = False
         are_short = all(job.is_short for job in self._waiting[: self.most_together])
         jobs = self._taken(self.most_together if are_short else MOST_WRITES_TOGETHER)
         begun = None
@@ -84,8 +85,11 @@ class NearWriter(GroupWriter):
     def _is_commit_short(self) -> bool:
         return self._writer.last_commit_seconds < SHORT_COMMIT_SECONDS and not self._reader.is_log_long
 
+    def _settle(self, jobs: Sequence[Job], outcomes: Sequence[Outcome]) -> None:
+        self._written += len(jobs)
+        super()._settle(jobs, outcomes)
+
     def _done(self, task: Task, outcomes: Sequence[Outcome], ended: float) -> None:
-        self._is_quiet = not task.jobs
         super()._done(task, outcomes, ended)
         if task.begun is not None:
             self._stay_current(task.begun)
@@ -104,7 +108,7 @@ class NearWriter(GroupWriter):
 
     def _pay_if_quiet(self) -> None:
         self._rest = None
-        was_quiet, self._is_quiet = self._is_quiet, True
+        was_quiet, self._written = is_quiet(self._written, self._writer.owed), 0
         if self._is_closed:
             return
         if was_quiet and not self._is_busy and not self._waiting:

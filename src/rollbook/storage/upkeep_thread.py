@@ -7,12 +7,10 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from rollbook.storage import debts, on_loop, planner_statistics
-from rollbook.storage.debts import Upkeep
+from rollbook.storage.debts import PORTION, Upkeep, is_quiet
 from rollbook.storage.workers import QUIET_SECONDS
 from rollbook.storage.writing import Writer
 
-# So much is done at once; where somebody feels it, less waits until nobody has written for a moment.
-PORTION = 256
 # It begins so long before too much is owed, so that few who write have to wait.
 BEGINS_AT_SHARE = 0.75
 # How long the writer waits for room at most: what is owed longer makes searches slower, no write wrong.
@@ -129,11 +127,11 @@ class UpkeepThread(threading.Thread):
             while not self._news.wait_for(self._has_work, LOOK_SECONDS):
                 if self._upkeep.is_felt():
                     self._is_some_left, self._has_failed = True, False
-            known = -1
+            known: float = -math.inf
             while not self._is_stopped:
                 if self._owed and time.monotonic() >= self._looks_at_statistics_after:
                     return self._look_at_statistics
-                if self._is_due() or known == self._owed:
+                if self._is_due() or is_quiet(self._owed - known, self._owed):
                     break
                 known = self._owed
                 self._news.wait(QUIET_SECONDS)
