@@ -406,3 +406,12 @@ def test_the_email_filter_is_exact_whatever_the_case_and_the_spelling_of_the_dom
         assert found_names(database, f"filter[email]={quote(sent)}", 1) == ["B"], email_text(sent)
     assert found_names(database, "filter[email_eq]=ines+a@ex%C3%A4mple.test", 1) == ["A"]
     assert found_names(database, "filter[email]=ines", 1) == []
+
+
+@pytest.mark.sqlite
+def test_the_index_of_a_burst_has_few_segments(database: Database) -> None:
+    create(database, *(new(1, email=f"{at}.person@x.test", name=f"Person {at}") for at in range(2_600)))
+    while database.do(upkeep.index_some):
+        continue
+    assert ask(database, "SELECT count(DISTINCT segid) <= 4 FROM contact_search_idx") == [(1,)]
+    assert page(database, "filter[search]=2599.person")[0].total == 1

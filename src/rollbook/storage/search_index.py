@@ -60,6 +60,10 @@ CREATE = {
 # The inverted index is made anew after many contacts were added, which costs less than adding to it.
 BEFORE_FILLING = {"sqlite": (), "postgresql": ("DROP INDEX IF EXISTS contact_search_by_gram",)}
 AFTER_FILLING = {"sqlite": (), "postgresql": CREATE["postgresql"][1:]}
+# Of the pages that a burst has left in many segments, each of which a search looks at, so many are merged.
+_merge_segments = Statement(
+    text("INSERT INTO contact_search(contact_search, rank) VALUES ('merge', 256)"), only="sqlite"
+)
 OPTIMIZE = "INSERT INTO contact_search(contact_search) VALUES ('optimize')"
 
 _sqlite = table("contact_search", column("rowid"), column("grams"))
@@ -133,6 +137,13 @@ def put(transaction: Transaction, entries: Sequence[Entry]) -> None:
     _remove(transaction, {each.site_id for each in entries}, [each.contact_id for each in entries])
     rows = [(*each[:2], tsvector(each.tokens.split(SEPARATOR))) for each in entries]
     transaction.insert(_add_on_postgresql, rows)
+
+
+def put_last(transaction: Transaction, entries: Sequence[Entry]) -> None:
+    """Do what `put` does, and have searches look at fewer segments than what was put before has left."""
+    put(transaction, entries)
+    if transaction.dialect_name == "sqlite":
+        transaction.run(_merge_segments)
 
 
 def tidy(transaction: Transaction) -> None:
