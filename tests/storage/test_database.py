@@ -532,7 +532,6 @@ def test_what_nobody_feels_is_left_and_then_paid_back_by_many(
     assert left == [*range(1, 22), 20, 21, *(18, 15, 12, 9, 6, 5, 6), 7]
 
 
-@pytest.mark.postgresql
 def test_what_is_owed_is_done_beside_those_who_write_little(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -543,6 +542,7 @@ def test_what_is_owed_is_done_beside_those_who_write_little(
     for module in (near_writer, upkeep_thread):
         monkeypatch.setattr(module, "is_quiet", is_quiet_beside_some)
     monkeypatch.setattr(debts, "FEW_WRITTEN", 1_000_000)
+    monkeypatch.setattr(debts, "MOST_OWED", 1_000_000_000)
     monkeypatch.setattr(debts, "PORTION", 20)
     debt = Debt()
     debt.may_go_on.set()
