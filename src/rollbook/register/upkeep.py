@@ -10,8 +10,8 @@ from rollbook.register.audience import LETTERS
 from rollbook.register.contact_type import Keys, keys_of
 from rollbook.storage import dialects, search_index
 from rollbook.storage.database import Database
-from rollbook.storage.debts import Upkeep
-from rollbook.storage.search_backlog import CONTACTS_AT_ONCE, NextContacts, next_sites
+from rollbook.storage.debts import PORTION, Upkeep
+from rollbook.storage.search_backlog import NextContacts, next_sites
 from rollbook.storage.search_index import Entry
 from rollbook.storage.statements import Statement
 from rollbook.storage.tables import contacts as table
@@ -50,7 +50,7 @@ def index_some(transaction: Transaction) -> int:
         Entry(site_id, contact_id, _tokens(site_id, email, name_key, search_keys))
         for site_id, contact_id, email, name_key, search_keys in rows
     ]
-    put = search_index.put if len(rows) == CONTACTS_AT_ONCE else search_index.put_last
+    put = search_index.put if len(rows) == PORTION else search_index.put_last
     put(transaction, entries)
     site_ids = orjson.dumps(sorted({each.site_id for each in entries})).decode()
     contact_ids = orjson.dumps([each.contact_id for each in entries]).decode()

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from rollbook.storage.transactions import Transaction
 
-# A search looks at each contact that its index does not have yet, half a microsecond for each; while nobody
+# A search looks at each contact that its index does not have yet, about a microsecond for each; while nobody
 # searches, what is left makes nothing slower but the next start after a crash.
 MOST_OWED, MOST_OWED_WHERE_FELT = 32_768, 1_024
 # So much is done at once.

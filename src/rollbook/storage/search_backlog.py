@@ -4,20 +4,17 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Select, and_, literal_column, select, true
 
+from rollbook.storage.debts import PORTION
 from rollbook.storage.statements import Row, Statement
 from rollbook.storage.tables import contacts as table
 from rollbook.storage.tables import search_backlog as backlog
 from rollbook.storage.transactions import Transaction
 
-CONTACTS_AT_ONCE = 256
-
 
 def _next(*columns: ColumnElement[Any]) -> Select[Any]:
     # A planner that does not know its size would read all contacts for each portion.
     return (
-        select(*columns)
-        .order_by(backlog.c.site_id, backlog.c.contact_id)
-        .limit(literal_column(str(CONTACTS_AT_ONCE)))
+        select(*columns).order_by(backlog.c.site_id, backlog.c.contact_id).limit(literal_column(str(PORTION)))
     )
 
 
