@@ -1,7 +1,7 @@
 """What the tests of storage do with a database: leases of ids, which no rule is about."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from sqlalchemy import bindparam, insert, select
@@ -20,7 +20,7 @@ every_user = Statement(select(tables.users.c.id))
 lease = Statement(select(tables.id_leases.c.next_id).where(tables.id_leases.c.kind == bindparam("kind")))
 
 
-def served(database: Database, work: Callable[[], Coroutine[Any, Any, Any]], max_waiting: int = 100) -> Any:
+def served(database: Database, work: Callable[[], Awaitable[Any]], max_waiting: int = 100) -> Any:
     """Run a coroutine with the database's threads started."""
 
     async def main() -> Any:
@@ -31,6 +31,11 @@ def served(database: Database, work: Callable[[], Coroutine[Any, Any, Any]], max
             await database.stop()
 
     return asyncio.run(main())
+
+
+async def write(database: Database, *asked: Any, **more: Any) -> Any:
+    """Write once this is awaited, so that a refusal is an outcome like others."""
+    return await database.write(*asked, **more)
 
 
 def add_kinds(transaction: Transaction, kinds: list[str]) -> list[str | Exception]:

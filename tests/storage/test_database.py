@@ -16,7 +16,7 @@ import psycopg
 import pytest
 from alembic.script import ScriptDirectory
 from sqlalchemy import insert
-from storage.leases import add_kinds, add_lease, add_users, every_user, kinds_of, served
+from storage.leases import add_kinds, add_lease, add_users, every_user, kinds_of, served, write
 
 from databases import empty_url_of, on_postgresql, run_sql
 from rollbook import cli
@@ -157,7 +157,7 @@ def test_a_read_that_fails_takes_none_of_the_others_with_it(database: Database) 
 
 def test_more_than_may_wait_are_refused_and_the_rest_is_done(database: Database) -> None:
     async def work() -> list[Any]:
-        jobs = [asyncio.ensure_future(database.write(add_kinds, f"x-{number}")) for number in range(20)]
+        jobs = [asyncio.ensure_future(write(database, add_kinds, f"x-{number}")) for number in range(20)]
         return await asyncio.gather(*jobs, return_exceptions=True)
 
     outcomes = served(database, work, max_waiting=5)
@@ -197,7 +197,7 @@ def test_a_database_that_is_not_started_or_has_stopped_is_unavailable(database: 
         return None
 
     async def ask_all() -> Any:
-        both = (database.write(add_kinds, "x-1"), database.read(kinds_of, "x-1"))
+        both = (write(database, add_kinds, "x-1"), database.read(kinds_of, "x-1"))
         return await asyncio.gather(*both, return_exceptions=True)
 
     for _ in range(2):

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import psycopg
@@ -50,7 +50,7 @@ class World:
 
     def served(
         self,
-        work: Callable[[], Coroutine[Any, Any, Any]],
+        work: Callable[[], Awaitable[Any]],
         upkeep: Callable[[Transaction], int] | None = None,
     ) -> Any:
         """Run a coroutine with the database's threads started; the first write begins it all."""

@@ -6,7 +6,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 import pytest
-from storage.leases import add_kinds, add_users, kinds_of, served
+from storage.leases import add_kinds, add_users, kinds_of, served, write
 
 from rollbook.storage import near_writer
 from rollbook.storage.database import Database
@@ -312,7 +312,7 @@ def test_what_waits_is_finished_before_a_stop_and_what_comes_later_is_refused(da
         await asyncio.sleep(0)
         stopping = asyncio.ensure_future(database.stop())
         await asyncio.sleep(0)
-        late = await asyncio.gather(database.write(add_kinds, "y-1"), return_exceptions=True)
+        late = await asyncio.gather(write(database, add_kinds, "y-1"), return_exceptions=True)
         await stopping
         return [await each for each in waiting], late[0]
 

@@ -4,7 +4,7 @@ import itertools
 import re
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 from rollbook.api import bearer, documents, retries
 from rollbook.api.calls import NOBODY, Call, House
@@ -90,22 +90,26 @@ class Application:
                 raise
             return None
 
-    async def _answer(
+    def _answer(
         self, route: Route | None, last: str, request: Request, caller: Caller, as_of: int | None = None
-    ) -> Answer:
-        body = request.whole_body if request.is_whole else await request.body()
+    ) -> Awaitable[Answer]:
+        # Each coroutine that stands between a handler and the loop costs as much as a look-up.
+        if not request.is_whole:
+            return self._answer_once_whole(route, last, request, caller, as_of)
+        body = request.whole_body
         if route is None:
             raise refuse(Refusal.NOT_FOUND)
         call = Call(self._house, request, route.resource, last, caller, body, as_of=as_of)
         if request.query and route.bearer and not route.asks:
             documents.judge_parameters(call)
         handled = retries.once(call, route.handle) if route.writes else route.handle(call)
-        if route.finish is None:
-            return await handled
-        try:
-            return await handled
-        finally:
-            await route.finish(call)
+        return handled if route.finish is None else _finished(handled, route.finish, call)
+
+    async def _answer_once_whole(
+        self, route: Route | None, last: str, request: Request, caller: Caller, as_of: int | None
+    ) -> Answer:
+        await request.body()
+        return await self._answer(route, last, request, caller, as_of)
 
     async def serve(self, request: Request, send: Callable[[Answer], None]) -> None:
         """Answer a request by `send`, and tell that it was answered."""
@@ -133,3 +137,13 @@ class Application:
             headers = (*headers, (b"retry-after", b"%d" % refused.retry_after))
         document = error_document(refused.problems, self._house.api_url)
         return json_answer(refused.status, document, headers=headers)
+
+
+async def _finished(
+    handled: Awaitable[Answer], finish: Callable[[Call], Awaitable[None]], call: Call
+) -> Answer:
+    """Return the answer of a handler once what follows it is done, whatever the handler found."""
+    try:
+        return await handled
+    finally:
+        await finish(call)

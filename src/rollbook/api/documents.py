@@ -1,6 +1,6 @@
 """The handlers of every resource: create, list, show, change, delete; what differs is in the declarations."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from orjson import Fragment
@@ -59,11 +59,11 @@ async def create(call: Call) -> Answer:
     return await write(call, resource.creation.create_many, new, created, is_short=is_short_write)
 
 
-async def list_page(call: Call) -> Answer:
+def list_page(call: Call) -> Awaitable[Answer]:
     """Answer a page of a collection."""
     query = query_of(call, call.of)
     require_views(call, query)
-    return await answer_page(call, call.of, query)
+    return answer_page(call, call.of, query)
 
 
 async def show(call: Call) -> Answer:

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from rollbook.api.calls import Call, Retry
@@ -27,12 +27,15 @@ USABLE_KEY = re.compile(rb"[\x21-\x7e]{1,255}")
 Handle = Callable[[Call], Any]
 
 
-async def once(call: Call, handle: Handle) -> Answer:
+def once(call: Call, handle: Handle) -> Awaitable[Answer]:
     """Answer a write, or repeat the answer that the same write with its `Idempotency-Key` got before."""
     sent = call.request.header(KEY)
-    if sent is None:
-        answer: Answer = await handle(call)
-        return answer
+    # Most writes have no key, and need nobody to wait between their handler and who waits for it.
+    answering: Awaitable[Answer] = handle(call) if sent is None else _once(call, handle, sent)
+    return answering
+
+
+async def _once(call: Call, handle: Handle, sent: bytes) -> Answer:
     if not USABLE_KEY.fullmatch(sent):
         raise refuse(Refusal.HEADER_NOT_USABLE, "Idempotency-Key")
     # Clients make keys of e-mails; their hash serves as well, and an erasure need not look for it.
@@ -44,7 +47,7 @@ async def once(call: Call, handle: Handle) -> Answer:
     try:
         kept = await call.house.database.glance(kept_answers.find, (retry.key_id, retry.key))
         if kept is None:
-            answer = await handle(call._replace(retry=retry))
+            answer: Answer = await handle(call._replace(retry=retry))
             return answer
         if kept.request_hash != retry.request_hash:
             raise refuse(Refusal.RETRY_DIFFERS)
@@ -53,25 +56,32 @@ async def once(call: Call, handle: Handle) -> Answer:
         running.discard((retry.key_id, retry.key))
 
 
-async def write(
+def write(
     call: Call,
     operation: Callable[[Transaction, list[Any]], Sequence[Any]],
     item: Any,
     answer_of: Callable[[Any], Answer],
     *,
     is_short: bool = False,
-) -> Answer:
+) -> Awaitable[Answer]:
     """Do an operation on an item, and answer its outcome; see `Database.write`.
 
     With an `Idempotency-Key` the answer is made and kept in the transaction of its effect.
     """
-    database, retry = call.house.database, call.retry
-    if retry is None:
-        answer: Answer = await database.write(
-            operation, item, is_short=is_short, as_of=call.as_of, then=answer_of
-        )
-        return answer
+    if call.retry is not None:
+        return _write_once(call, call.retry, operation, item, answer_of, is_short)
+    database = call.house.database
+    return database.write(operation, item, is_short=is_short, as_of=call.as_of, then=answer_of)
 
+
+async def _write_once(
+    call: Call,
+    retry: Retry,
+    operation: Callable[[Transaction, list[Any]], Sequence[Any]],
+    item: Any,
+    answer_of: Callable[[Any], Answer],
+    is_short: bool,
+) -> Answer:
     def kept(outcome: Any) -> KeptAnswer:
         answer = answer_of(outcome)
         sent = ((MEDIA_TYPE, answer.media_type), *answer.headers)
@@ -79,7 +89,8 @@ async def write(
         return KeptAnswer(answer.status, headers, answer.body.decode(), retry.request_hash)
 
     once_only = kept_answers.Once(retry.key_id, retry.key, operation, item, kept)
-    return _answer(await database.write(kept_answers.do_once_many, once_only, is_short=is_short))
+    written = call.house.database.write(kept_answers.do_once_many, once_only, is_short=is_short)
+    return _answer(await written)
 
 
 async def end_in_time(database: Database, observe: Observe, every: float = ENDED_EVERY_SECONDS) -> None:

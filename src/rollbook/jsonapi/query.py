@@ -104,8 +104,11 @@ def _read(resource: ResourceType, query_string: bytes) -> Query:
     filters: list[tuple[str, tuple[str, ...]]] = []
     fields: dict[str, frozenset[str]] = {}
     unknown: list[str] = []
+    unsupported: list[str] = []
+    others: list[tuple[str, str]] = []
     for name, text in texts.items():
         if name in STANDARD_PARAMETERS:
+            others.append((name, text))
             continue
         family, _, rest = name.partition("[")
         key = rest.removesuffix("]")
@@ -113,20 +116,30 @@ def _read(resource: ResourceType, query_string: bytes) -> Query:
             continue
         if family == "filter" and key in resource.filters_by_name:
             filters.append((key, _alternatives(text)))
+            if resource.filters_by_name[key].grade == "X":
+                unsupported.append(key)
         elif family == "fields" and key:
             fields[key] = frozenset(text.split(","))
         else:
             unknown.append(name)
+    view = _view if len(query_string) > LONGEST_REMEMBERED else _short_view
+    page, sort, include = view(resource, *others)
     return Query(
-        page=_page(resource, texts),
-        sort=_sort(resource, texts.get("sort", "")),
-        filters=tuple(filters),
-        fields=fields,
-        include=_include(resource, texts.get("include", "")),
-        unknown=tuple(unknown),
-        unsupported=tuple(name for name, _ in filters if resource.filters_by_name[name].grade == "X"),
-        pairs=tuple(pairs),
+        page, sort, tuple(filters), fields, include, tuple(unknown), tuple(unsupported), tuple(pairs)
     )
+
+
+def _view(
+    resource: ResourceType, *parameters: tuple[str, str]
+) -> tuple[Page, tuple[tuple[str, bool], ...], tuple[str, ...]]:
+    """Return which part of a collection the standard parameters want, in which order, and with what."""
+    texts = dict(parameters)
+    page, sort = _page(resource, texts), _sort(resource, texts.get("sort", ""))
+    return page, sort, _include(resource, texts.get("include", ""))
+
+
+# Who looks for others asks for the same page of them.
+_short_view = lru_cache(maxsize=256)(_view)
 
 
 def _read_parameter(part: str) -> tuple[str, str, str]:

@@ -1,5 +1,6 @@
 """Contacts: the people on one's sites, one per e-mail and site."""
 
+from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -154,11 +155,11 @@ def prepare(caller: Caller, site_id: int, draft: Draft) -> NewContact:
         problems += more
     name = _name(given.get("name"), email)
     subscribed = given.get("subscribed") is True
-    plain = [given.get(each) for each in PLAIN]
-    state = Subscription.SUBSCRIBED if subscribed else Subscription.NEVER
-    values = (name, email, *plain, int(state), custom_document(given))
-    problems.sort(key=lambda problem: problem.place)
-    keys = NO_KEYS if problems else keys_of(name, email, dict(zip(PLAIN, plain, strict=True)))
+    state = int(Subscription.SUBSCRIBED if subscribed else Subscription.NEVER)
+    values = (name, email, *map(given.get, PLAIN), state, custom_document(given))
+    if problems:
+        problems.sort(key=lambda problem: problem.place)
+    keys = NO_KEYS if problems else keys_of(name, email, given)
     return NewContact(caller, site_id, values, keys, subscribed, circumstances, tuple(problems))
 
 
@@ -203,8 +204,14 @@ def create_many(transaction: Transaction, items: list[NewContact]) -> list[Recor
     audit.record(
         transaction, TYPE.name, "create", [(new.site_id, each, new.caller) for each, new in made], moment
     )
-    counted = [(new.site_id, 1, int(new.subscribed), int(not new.subscribed)) for _, new in made]
-    more = _count(transaction, counted)
+    of_states = Counter((new.site_id, new.subscribed) for _, new in made)
+    more = _count(
+        transaction,
+        [
+            (site_id, many, many * subscribed, many * (not subscribed))
+            for (site_id, subscribed), many in of_states.items()
+        ],
+    )
     day = moment[: days.DAY]
     days.keep(
         transaction, [(site_id, day, many, subscribed, 0, 0, 0) for site_id, many, subscribed, _ in more]
@@ -451,7 +458,7 @@ def _count(
 
 def _judge_email(email: str, problems: list[Problem]) -> None:
     """Add what is wrong with an e-mail, unless its value was wrong already."""
-    if any(problem.name == "email" for problem in problems):
+    if problems and any(problem.name == "email" for problem in problems):
         return
     if not email:
         problems.append(Problem(Refusal.BLANK, "email", place=EMAIL_PLACE))

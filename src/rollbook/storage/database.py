@@ -171,7 +171,7 @@ class Database:
             self._memory.clear()
         self.close()
 
-    async def write(
+    def write(
         self,
         operation: Callable[[Transaction, list[In]], Sequence[Out | Exception]],
         item: In,
@@ -179,9 +179,9 @@ class Database:
         is_short: bool = False,
         as_of: int | None = None,
         then: Callable[[Out], Any] | None = None,
-    ) -> Any:
-        """Do an operation on an item, and return what is made of its outcome by `then`, where that is given;
-        committed before this returns.
+    ) -> "asyncio.Future[Any]":
+        """Do an operation on an item; what is made of its outcome by `then`, where that is given, is there
+        once it is committed.
 
         The operation takes a list, for items that wait together are done together: it answers for each
         with a value or with the exception that this call shall raise. It may be done again from the start
@@ -194,7 +194,7 @@ class Database:
         """
         if self._writes is None:
             raise Unavailable("The database is not started.")
-        return await self._writes.submit(operation, item, is_short=is_short, as_of=as_of, then=then)
+        return self._writes.submit(operation, item, is_short=is_short, as_of=as_of, then=then)
 
     async def scrub(self) -> None:
         """Have nothing left of what was deleted, as far as the database can do that."""
