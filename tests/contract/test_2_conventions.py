@@ -79,6 +79,31 @@ def test_what_does_not_exist_is_answered_404_as_json_api(site: SiteWorld, method
 
 
 @pytest.mark.parametrize(
+    "path",
+    [
+        "/contacts/{}",
+        "/v2/contacts/{}",
+        "//contacts/{}",
+        "/x/contacts/{}",
+        "/v1/v1/contacts/{}",
+        "/v1/contacts%2F{}",
+    ],
+)
+@pytest.mark.parametrize(
+    "below", ["", "/relationships/tags", "/consent_events", "/export", "/relationships%2ftags"]
+)
+def test_a_path_of_another_beginning_or_with_an_encoded_slash_does_not_exist(
+    site: SiteWorld, path: str, below: str
+) -> None:
+    assert site.client.get(path.format(new_contact(site)["id"]) + below).json == NOT_FOUND
+
+
+def test_a_template_is_no_path(site: SiteWorld) -> None:
+    for path in ("/docs/%7Bid%7D", "/v1/contacts/%7Bid%7D", "/v1/contacts/{id}/relationships/tags"):
+        assert site.client.get(path).json == NOT_FOUND
+
+
+@pytest.mark.parametrize(
     "path", ["/v1/contacts", "/v1/contacts/{}", "/v1/sites", "/v1/me", "/v1/version", "/livez"]
 )
 def test_head_answers_as_get_without_the_body(site: SiteWorld, path: str) -> None:

@@ -26,6 +26,7 @@ from rollbook.settings import Settings
 
 SWEEP_SECONDS = 0.5
 UPGRADE = re.compile(rb"\r\nupgrade:", re.IGNORECASE)
+ENCODED_SLASH = re.compile("%2f", re.IGNORECASE)
 # Answers whose length is none of theirs (RFC 9110, section 8.6).
 BODILESS = frozenset({204, 304})
 
@@ -159,7 +160,7 @@ class Protocol(asyncio.Protocol):
         path = target.path.decode("ascii")
         request = Request(
             self._parser.get_method().decode("ascii"),
-            unquote(path) if "%" in path else path,
+            _decoded(path) if "%" in path else path,
             target.query or b"",
             self._headers,
             self._client,
@@ -315,6 +316,11 @@ class Protocol(asyncio.Protocol):
         for request in (self._current, self._newest):
             if request is not None:
                 request.abandon()
+
+
+def _decoded(path: str) -> str:
+    """Return a path decoded, but for its encoded slashes, which do not part it (RFC 3986, section 2.2)."""
+    return "%2F".join(map(unquote, ENCODED_SLASH.split(path)))
 
 
 def _without_upgrade(data: bytes) -> bytes:

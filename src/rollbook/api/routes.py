@@ -107,6 +107,8 @@ class RouteTable:
             method = "GET"
         if path.startswith(ALIAS_PREFIX + "/"):
             path = path.removeprefix("/api")
+        if "{" in path:
+            return None, ""  # a template is no path
         route = self._routes.get((method, path))
         if route is not None:
             return route, ""
@@ -114,11 +116,11 @@ class RouteTable:
         route = self._routes.get((method, head + "/{id}"))
         if route is not None:
             return route, last
-        # "", "v1", the collection, the id, what is below it
-        parts = path.split("/", 4)
-        if len(parts) < 5:
+        # The collection, the id, what is below it.
+        parts = path.removeprefix(PREFIX + "/").split("/", 2)
+        if len(parts) < 3 or not path.startswith(PREFIX + "/"):
             return None, ""
-        collection, id_, below = parts[2:]
+        collection, id_, below = parts
         return self._routes.get((method, f"{PREFIX}/{collection}/{{id}}/{below}")), id_
 
     @staticmethod
