@@ -111,7 +111,7 @@ def _read(resource: ResourceType, query_string: bytes) -> Query:
             others.append((name, text))
             continue
         family, _, rest = name.partition("[")
-        key = rest.removesuffix("]")
+        key = rest[:-1] if rest.endswith("]") else ""
         if family == "filter" and (not text or key in resource.withdrawn_filters):
             continue
         if family == "filter" and key in resource.filters_by_name:
