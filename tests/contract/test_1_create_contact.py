@@ -1,10 +1,12 @@
 """Proves contract 1.1 and 1.2: what a create accepts, and the whole of its answer."""
 
+import json
 import re
 import threading
 from typing import Any
 
 import pytest
+from contract.answers import SITE_NOT_FOUND, assert_refused, attribute_error
 
 from support import Reply, RunningServer, SiteWorld, contact_document
 
@@ -127,6 +129,31 @@ def test_unknown_attributes_and_the_id_are_ignored(site: SiteWorld) -> None:
 )
 def test_a_boolean_may_be_a_word_or_a_digit(site: SiteWorld, value: Any, stored: bool) -> None:
     assert site.create(email="a@b.c", subscribed=value).json["data"]["attributes"]["subscribed"] is stored
+
+
+@pytest.mark.parametrize("number", [2**64 - 1, 2**64, 89490200001234567890, -(2**63) - 1, 10**400])
+def test_an_integer_of_any_size_is_stored_as_its_digits(site: SiteWorld, number: int) -> None:
+    reply = site.create(email="a@b.c", phone_number=number)
+    assert (reply.status, reply.json["data"]["attributes"]["phone_number"]) == (201, str(number))
+
+
+@pytest.mark.parametrize("number", [2**64, 10**30])
+def test_a_site_whose_id_is_a_large_integer_is_unknown(site: SiteWorld, number: int) -> None:
+    document = site.document(email="a@b.c")
+    document["data"]["relationships"]["site"]["data"]["id"] = number
+    assert_refused(site.client.post("/v1/contacts", document), SITE_NOT_FOUND)
+
+
+@pytest.mark.parametrize("number", ["1e400", "-1E+999", "1.5e308", "9" * 400 + ".5", "1e22"])
+def test_a_number_that_no_attribute_takes_is_dropped_or_invalid_however_large(
+    site: SiteWorld, number: str
+) -> None:
+    def create(name: str) -> Reply:
+        document = json.dumps(site.document(email="a@b.c", **{name: "PLACE"}))
+        return site.client.post("/v1/contacts", body=document.replace('"PLACE"', number))
+
+    assert_refused(create("phone_number"), attribute_error("phone_number", "Phone number is invalid"))
+    assert create("unknown").status == 201
 
 
 def test_a_text_may_be_an_integer_and_a_custom_field_null_or_empty(site: SiteWorld) -> None:

@@ -16,6 +16,7 @@ from contract.answers import (
     attribute_error,
     change,
     delete,
+    error,
     identifiers,
     ids,
     key_for,
@@ -421,6 +422,18 @@ def test_an_update_replaces_the_tags_that_it_gives_in_either_place(site: SiteWor
     both = with_tags(three, name="Both", email="both@example.test")
     assert (tag_ids(both), both["attributes"]["name"]) == ([three], "Both")
     assert tag_ids(with_tags()) == []
+
+
+@pytest.mark.parametrize(("place", "where"), [("inside data", "/data"), ("beside data", "")])
+def test_tags_that_are_no_array_of_identifiers_are_refused_where_they_stand(
+    site: SiteWorld, place: str, where: str
+) -> None:
+    contact = new_contact(site)
+    given = change("contacts", contact["id"])
+    at = given["data"] if place == "inside data" else given
+    at["relationships"] = {"tags": {"data": None}}
+    no_array = error(400, "Request body must contain a data array", f"{where}/relationships/tags/data")
+    assert_refused(patch(site.client, path_of(contact), given), no_array)
 
 
 def test_an_update_that_is_refused_leaves_the_tags_too(site: SiteWorld) -> None:

@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 from jsonapi.worlds import BOATS
 
 from rollbook.jsonapi.errors import Problem, Refusal, Refused
-from rollbook.jsonapi.reading import Draft, read_id, read_new_resource, read_object
+from rollbook.jsonapi.reading import (
+    Draft,
+    NumbersTooLarge,
+    read_id,
+    read_new_resource,
+    read_object,
+    with_large_as_texts,
+)
 
 pytestmark = pytest.mark.sqlite
 
@@ -39,6 +46,37 @@ def refusal_of(body: bytes) -> Problem:
 )  # fmt: skip
 def test_a_body_that_is_no_json_object_in_utf_8_is_refused(body: bytes) -> None:
     assert refusal_of(body).refusal is Refusal.BODY_NOT_OBJECT
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b'{"a":1e400', b'{"a":1e400,"b":NaN}', b'{"a":"\\ud800","b":1e400}', b'{"a":"\xff","b":1e400}',
+     b'{"a":1e400,"b":' + b"[" * 100_000, b'{"a":1' + b"0" * 5_000 + b"x}"],
+    ids=lambda body: repr(body[-16:]),
+)  # fmt: skip
+def test_a_body_with_large_numbers_that_is_no_json_is_refused(body: bytes) -> None:
+    with pytest.raises(NumbersTooLarge):
+        read_object(body)
+    with pytest.raises(Refused, match="BODY_NOT_OBJECT"):
+        with_large_as_texts(body)
+
+
+def test_large_integers_become_texts_and_everything_else_stays() -> None:
+    sent = b'{"a":18446744073709551616,"b":[-9223372036854775809,7,1.5,null,true,"\\u00e9 1e400"],"c":1e400}'
+    assert read_object(with_large_as_texts(sent)) == {
+        "a": "18446744073709551616",
+        "b": ["-9223372036854775809", 7, 1.5, None, True, "\u00e9 1e400"],
+        "c": 0.5,
+    }
+
+
+@given(number=st.integers(min_value=2**64) | st.integers(max_value=-(2**63) - 1))
+def test_an_integer_that_was_not_read_as_it_was_sent_is_told(number: int) -> None:
+    with pytest.raises(NumbersTooLarge):
+        draft_of(read_object(b'{"home_port":%d}' % number))
+    identifier = read_object(b'{"type":"harbours","id":%d}' % number)
+    with pytest.raises(NumbersTooLarge):
+        draft_of(relationships={"harbour": {"data": identifier}})
 
 
 def test_of_duplicate_members_the_last_counts() -> None:

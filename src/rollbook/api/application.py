@@ -13,6 +13,7 @@ from rollbook.api.http import Answer, ClientGone, Request, json_answer
 from rollbook.api.limits import RateLimit
 from rollbook.api.routes import UNKNOWN, Route, RouteTable, all_routes
 from rollbook.jsonapi.errors import Problem, Refusal, Refused, error_document, refuse
+from rollbook.jsonapi.reading import NumbersTooLarge, with_large_as_texts
 from rollbook.observations import RequestAnswered, RequestFailed, StorageUnavailable
 from rollbook.register.callers import Caller
 from rollbook.settings import Settings
@@ -59,7 +60,11 @@ class Application:
             if needs_bearer:
                 database = self._house.database
                 caller = bearer.known_caller(database, request) or await bearer.caller(database, request)
-            return template, await self._answer(route, last, request, caller)
+            try:
+                return template, await self._answer(route, last, request, caller)
+            except NumbersTooLarge:
+                request.replace_body(with_large_as_texts(request.whole_body))
+                return template, await self._answer(route, last, request, caller)
         except Refused as refused:
             return template, self._refusal(self._rate_limit.judged(refused, request))
         except StorageError as error:
@@ -83,7 +88,7 @@ class Application:
         caller, as_of = recalled
         try:
             return await self._answer(route, last, request, caller, as_of)
-        except Outdated:
+        except (Outdated, NumbersTooLarge):
             return None
         except Refused:
             if await database.is_still(as_of):

@@ -95,6 +95,10 @@ class Request:
             if len(self._body) > self._limit:
                 self._awake()
 
+    def replace_body(self, body: bytes) -> None:
+        """Have another body in the place of the one that has come."""
+        self._body = bytearray(body)
+
     def end(self) -> None:
         """Note that the body is whole."""
         self.is_whole = True

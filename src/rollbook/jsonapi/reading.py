@@ -1,14 +1,22 @@
 """Turns a request document into checked values, or into every problem that it has."""
 
+import json
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import orjson
 
-from rollbook.jsonapi.errors import Problem, Refusal, Refused, refuse
+from rollbook.jsonapi.errors import DATA, Problem, Refusal, Refused, refuse
 from rollbook.jsonapi.resource import Attribute, Kind, Relationship, ResourceType
 
 BOOLEANS: dict[Any, bool] = {True: True, False: False, "true": True, "false": False}
+
+# What may be a number that the parser does not take, or makes another of.
+LARGE_NUMBER = re.compile(rb"[0-9]{19}|[eE][+-]?[0-9]{3}")
+LARGE = float(1 << 63)
+# In the place of a number that nothing takes.
+SOME_FRACTION = 0.5
 
 # JSON:API ids are strings; ours stand for whole numbers that every JSON reader keeps exact.
 ID_LIMIT = 1 << 53
@@ -35,15 +43,47 @@ class Draft(NamedTuple):
     meta: Mapping[str, Any] = NOTHING
 
 
+class NumbersTooLarge(Exception):
+    """A document has numbers that the parser did not read as they were sent; see `with_large_as_texts`."""
+
+
 def read_object(body: bytes) -> dict[str, Any]:
-    """Parse a request body (RFC 8259) that must be an object; raise Refused for anything else."""
+    """Parse a request body (RFC 8259) that must be an object; raise Refused for anything else.
+
+    It and whatever reads a part of the document raise NumbersTooLarge for numbers that were not read as they
+    were sent.
+    """
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError:
+        if LARGE_NUMBER.search(body):
+            raise NumbersTooLarge from None
         raise refuse(Refusal.BODY_NOT_OBJECT) from None
     if not isinstance(document, dict):
         raise refuse(Refusal.BODY_NOT_OBJECT)
     return document
+
+
+def with_large_as_texts(body: bytes) -> bytes:
+    """Return a request body with its whole numbers beyond 64 bits as texts of their digits, which mean the
+    same; raise Refused for one that is no JSON.
+    """
+
+    def whole(digits: str) -> int | str:
+        return int(digits) if len(digits) < len(str(1 << 63)) else digits
+
+    def fraction(digits: str) -> float:
+        return number if abs(number := float(digits)) < LARGE else SOME_FRACTION
+
+    try:
+        document = json.loads(body.decode(), parse_int=whole, parse_float=fraction, parse_constant=_no_number)
+        return orjson.dumps(document)
+    except (ValueError, TypeError, RecursionError):
+        raise refuse(Refusal.BODY_NOT_OBJECT) from None
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(name)
 
 
 def read_new_resource(resource: ResourceType, document: dict[str, Any]) -> Draft:
@@ -61,7 +101,7 @@ def read_new_resource(resource: ResourceType, document: dict[str, Any]) -> Draft
         if each.required:
             related[each.name] = _required_id(each, relationships)
         elif each.on_create and each.to_many:
-            _add_linkage(linkage, each, relationships)
+            _add_linkage(linkage, each, relationships, DATA)
         elif each.on_create and (sent := _identifier_id(each, relationships)) is not None:
             related[each.name] = sent
     values, problems = _read_attributes(resource.on_create, attributes)
@@ -78,8 +118,8 @@ def read_changed_resource(resource: ResourceType, document: dict[str, Any], reso
     linkage: dict[str, tuple[str, ...]] = {}
     for each in resource.relationships:
         if each.on_update and each.to_many:
-            for place in (document, data):
-                _add_linkage(linkage, each, place.get("relationships"))
+            for place, where in ((document, ""), (data, DATA)):
+                _add_linkage(linkage, each, place.get("relationships"), where)
     conflict = _type_conflict(resource, data)
     if conflict is None and "id" in data and _text_of_id(data["id"]) != resource_id:
         conflict = Problem(Refusal.ID_CONFLICT)
@@ -160,14 +200,16 @@ def _identifier_id(relationship: Relationship, relationships: Any) -> str | None
     return None
 
 
-def _add_linkage(linkage: dict[str, tuple[str, ...]], relationship: Relationship, relationships: Any) -> None:
+def _add_linkage(
+    linkage: dict[str, tuple[str, ...]], relationship: Relationship, relationships: Any, where: str
+) -> None:
     found = relationships.get(relationship.name) if isinstance(relationships, dict) else None
     if found is None:
         return
     ids = _linkage_ids(found, relationship.target)
     if ids is None:
-        problem = Problem(Refusal.DATA_NOT_ARRAY, within=f"/data/relationships/{relationship.name}/data")
-        raise Refused(problem)
+        within = f"{where}/relationships/{relationship.name}/data"
+        raise Refused(Problem(Refusal.DATA_NOT_ARRAY, within=within))
     linkage[relationship.name] = ids
 
 
@@ -190,7 +232,14 @@ def _text_of_id(sent: Any) -> str:
     """Return an id that was sent as a text or as a whole number; empty for anything else."""
     if isinstance(sent, int) and not isinstance(sent, bool):
         return str(sent)
+    _judge_size(sent)
     return sent if isinstance(sent, str) else ""
+
+
+def _judge_size(value: Any) -> None:
+    """Raise NumbersTooLarge for what may be a whole number that the parser made a fraction."""
+    if isinstance(value, float) and abs(value) >= LARGE:
+        raise NumbersTooLarge
 
 
 def _read_attributes(
@@ -226,4 +275,5 @@ def _read_value(attribute: Attribute, value: Any) -> str | bool | None:
         return value
     elif isinstance(value, int) and not isinstance(value, bool) and not attribute.choices:
         return str(value)
+    _judge_size(value)
     raise refuse(Refusal.INVALID)
