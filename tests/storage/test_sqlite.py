@@ -10,6 +10,7 @@ from typing import Any
 
 import apsw
 import pytest
+from durability.disks import FailingVFS, Failures
 from sqlalchemy import bindparam, select
 from sqlalchemy.schema import CreateIndex, CreateTable
 from storage.leases import add_kinds, lease, served
@@ -127,6 +128,30 @@ def test_a_writer_that_waits_in_vain_for_the_lock_says_so(tmp_path: Path) -> Non
     with pytest.raises(Unavailable, match="locked"):
         served(database, lambda: database.write(add_kinds, "x-1"))
     other.close()
+
+
+@pytest.mark.parametrize("several", [False, True], ids=["one statement", "several"])
+def test_a_disk_that_cannot_be_read_is_said_to_be_unavailable(tmp_path: Path, several: bool) -> None:
+    path, failures = tmp_path / "rollbook.db", Failures()
+    bring_up_to_date(Database(SQLite(path)))
+    name = f"failing-{path}"
+    vfs = FailingVFS(name, failures)
+    database = Database(SQLite(path, connect=lambda path: apsw.Connection(str(path), vfs=name)))
+
+    def look(snapshot: Snapshot, kind: str) -> list[Any]:
+        snapshot._session.order("PRAGMA shrink_memory")
+        return snapshot.rows(lease, {"kind": kind})
+
+    async def work() -> None:
+        assert await database.glance(look, "contacts", several=several)
+        failures.arm(1, full=False)
+        with pytest.raises(Unavailable, match="cannot be used"):
+            await database.glance(look, "contacts", several=several)
+        failures.disarm()
+        assert await database.glance(look, "contacts", several=several)
+
+    served(database, work)
+    vfs.unregister()
 
 
 def normalised(sql: str) -> list[str]:

@@ -345,9 +345,12 @@ class Database:
                 return operation(snapshot, item)
             session.begin_reading()
             try:
-                return operation(snapshot, item)
-            finally:
-                session.commit()
+                outcome = operation(snapshot, item)
+            except BaseException:
+                session.roll_back()
+                raise
+            session.commit()
+            return outcome
         except Exception as error:
             # By itself: this is the way of every read of a near database.
             raise_explained(self.engine, error)
