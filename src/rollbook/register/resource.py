@@ -173,7 +173,8 @@ class PageAsked:
     query: Query
     sites: frozenset[int]
     catalogue: Mapping[str, Resource]
-    filters_and_sites: "tuple[Filters, tuple[int, ...]]" = field(init=False)
+    # Made of the others, and so no part of what is asked.
+    filters_and_sites: "tuple[Filters, tuple[int, ...]]" = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
         self.filters_and_sites = self._filters_and_sites()

@@ -13,7 +13,7 @@ from rollbook.storage.database import Database
 from rollbook.storage.debts import PORTION, Upkeep
 from rollbook.storage.search_backlog import NextContacts, next_sites
 from rollbook.storage.search_index import Entry
-from rollbook.storage.statements import Statement
+from rollbook.storage.statements import Row, Statement
 from rollbook.storage.tables import contacts as table
 from rollbook.storage.tables import search_backlog as backlog
 from rollbook.storage.transactions import Transaction
@@ -40,10 +40,12 @@ set_keys = Statement(
 
 def index_some(transaction: Transaction) -> int:
     """Index some contacts of the search backlog; return how many, 0 when it is empty."""
-    owed = {row[0] for row in transaction.rows(next_sites)}
-    # Their texts must not change, nor they be erased, between reading them here and the commit.
-    transaction.lock_sites(owed)
-    rows = [row for row in next_keys.rows(transaction) if row[0] in owed]
+    rows: list[Row] = []
+    # While a site is waited for, contacts of others may take all places of the portion.
+    while not rows and (owed := {row[0] for row in transaction.rows(next_sites)}):
+        # Their texts must not change, nor they be erased, between reading them here and the commit.
+        transaction.lock_sites(owed)
+        rows = [row for row in next_keys.rows(transaction) if row[0] in owed]
     if not rows:
         return 0
     entries = [
