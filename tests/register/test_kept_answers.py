@@ -133,8 +133,8 @@ def test_an_old_answer_that_is_still_there_gives_way_to_a_new_one(
     def nothing(_transaction: Transaction, items: list[Any]) -> list[Any]:
         return items
 
-    once = Once(key_ids[0], "name", nothing, None, lambda _outcome: ANSWER)
+    once = Once(key_ids[0], "name", None, lambda _outcome: ANSWER)
     with database.transaction() as transaction:
-        assert kept_answers.do_once_many(transaction, [once]) == [ANSWER]
+        assert kept_answers.once_many(nothing)(transaction, [once]) == [ANSWER]
     with database.snapshot() as snapshot:
         assert kept_answers.find(snapshot, (key_ids[0], "name")) == ANSWER

@@ -88,8 +88,8 @@ async def _write_once(
         headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in sent]
         return KeptAnswer(answer.status, headers, answer.body.decode(), retry.request_hash)
 
-    once_only = kept_answers.Once(retry.key_id, retry.key, operation, item, kept)
-    written = call.house.database.write(kept_answers.do_once_many, once_only, is_short=is_short)
+    once = kept_answers.Once(retry.key_id, retry.key, item, kept)
+    written = call.house.database.write(kept_answers.once_many(operation), once, is_short=is_short)
     return _answer(await written)
 
 

@@ -5,13 +5,13 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from rollbook.jsonapi.errors import Refusal, Refused, refuse
-from rollbook.jsonapi.reading import read_changed_resource, read_linkage, read_new_resource
+from rollbook.jsonapi.reading import read_changed_resource, read_id, read_linkage, read_new_resource
 from rollbook.jsonapi.resource import Record
 from rollbook.register import contacts, sites, tagging, tags
 from rollbook.register.callers import Caller
-from rollbook.register.resource import Found, Resource, changed_item, find, new_item, removed_item
+from rollbook.register.resource import Found, Resource, changed_item, find, new_item, removed_item, site_of
 from rollbook.register.tagging import Tagging, Verb
-from rollbook.storage.transactions import Transaction
+from rollbook.storage.transactions import Snapshot, Transaction
 
 VERBS = {"add": Verb.ADD, "remove": Verb.REMOVE, "update": Verb.REPLACE}
 
@@ -55,7 +55,30 @@ LocalIds = dict[tuple[str, str], str]
 
 def perform_many(transaction: Transaction, items: list[Asked]) -> list[list[Done]]:
     """Perform operations; raise Refused for the first that cannot be done, so that none of them stays."""
+    # Each operation would lock its own site, whatever sites those before it have.
+    transaction.lock_sites({site_id for each in items for site_id in _sites_of(transaction, each)})
     return [_perform(transaction, each) for each in items]
+
+
+def _sites_of(snapshot: Snapshot, asked: Asked) -> set[int]:
+    """Return the sites that operations may write in, of those that their caller sees."""
+    if len(asked.caller.sites) == 1:
+        return set(asked.caller.sites)
+    of_new = {_site_sent(each.data) for each in asked.operations if each.op == "add"}
+    targets = {(each.target.type, each.target.id) for each in asked.operations}
+    of_targets = {
+        site_of(snapshot, asked.catalogue[name], asked.caller, id_)
+        for name, id_ in targets
+        if id_ is not None and name in asked.catalogue
+    }
+    return {each for each in of_new | of_targets if each is not None} & asked.caller.sites
+
+
+def _site_sent(data: Any) -> int | None:
+    """Return the site that a new resource is sent for, where that can be told."""
+    for name in ("relationships", "site", "data", "id"):
+        data = data.get(name) if isinstance(data, dict) else None
+    return read_id(str(data))
 
 
 def _perform(transaction: Transaction, asked: Asked) -> list[Done]:

@@ -43,6 +43,7 @@ from rollbook.register.contact_type import (
 )
 from rollbook.register.custom_fields import PREFIX
 from rollbook.register.moments import now
+from rollbook.register.one_by_one import one_by_one
 from rollbook.register.resource import Change, Creation, Found, Removal, Resource, missing
 from rollbook.storage import dialects, search_index
 from rollbook.storage.statements import InsertRows, Statement
@@ -271,14 +272,12 @@ def all_problems_of_change(snapshot: Snapshot, change: ContactChange) -> list[Pr
 
 def change_many(transaction: Transaction, items: list[ContactChange]) -> list[Record | Refused]:
     """Change contacts, each with its ledger, its tokens and its audit row, or refuse."""
-    transaction.lock_sites(change.found.site_id for change in items)
-    return [_change(transaction, change) for change in items]
+    return one_by_one(transaction, items, lambda change: change.found.site_id, _change)
 
 
 def remove_many(transaction: Transaction, items: list[Found]) -> list[Refused | None]:
     """Delete contacts with everything that belongs to them; their e-mails are free at once."""
-    transaction.lock_sites(found.site_id for found in items)
-    return [_remove(transaction, found) for found in items]
+    return one_by_one(transaction, items, lambda found: found.site_id, _remove)
 
 
 def read(snapshot: Snapshot, found: Found) -> Record:

@@ -12,6 +12,7 @@ from rollbook.jsonapi.resource import Attribute, Filter, Kind, Record, Relations
 from rollbook.register import audit, text
 from rollbook.register.callers import Caller
 from rollbook.register.moments import now
+from rollbook.register.one_by_one import one_by_one
 from rollbook.register.resource import (
     SITE_FILTER,
     Change,
@@ -208,8 +209,7 @@ def all_problems(snapshot: Snapshot, new: NewField) -> list[Problem]:
 
 def create_many(transaction: Transaction, items: list[NewField]) -> list[Record | Refused]:
     """Store custom fields, or refuse the handle of one that is there."""
-    transaction.lock_sites(new.site_id for new in items)
-    return [_create(transaction, new) for new in items]
+    return one_by_one(transaction, items, lambda new: new.site_id, _create)
 
 
 def prepare_change(found: Found, draft: Draft) -> FieldChange:
@@ -226,8 +226,7 @@ def all_problems_of_change(_snapshot: Snapshot, change: FieldChange) -> list[Pro
 
 def change_many(transaction: Transaction, items: list[FieldChange]) -> list[Record | Refused]:
     """Change custom fields; what their contacts answer follows at once."""
-    transaction.lock_sites(change.found.site_id for change in items)
-    return [_change(transaction, change) for change in items]
+    return one_by_one(transaction, items, lambda change: change.found.site_id, _change)
 
 
 def _create(transaction: Transaction, new: NewField) -> Record | Refused:

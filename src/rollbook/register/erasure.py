@@ -13,6 +13,7 @@ from rollbook.jsonapi.resource import Record, ResourceType
 from rollbook.register import audit, consent, contacts, kept_answers, merging, notes, tags
 from rollbook.register.consent import Subscription
 from rollbook.register.moments import now
+from rollbook.register.one_by_one import one_by_one
 from rollbook.register.resource import Found, PageAsked, Resource, missing, page, stored
 from rollbook.storage.statements import Statement
 from rollbook.storage.tables import contact_tombstones as tombstones
@@ -43,8 +44,7 @@ def erase_many(transaction: Transaction, items: list[Found]) -> list[Refused | N
 
     What the deleted rows leave in the file's free places is gone after `Database.scrub`.
     """
-    transaction.lock_sites(found.site_id for found in items)
-    return [_erase(transaction, found) for found in items]
+    return one_by_one(transaction, items, lambda found: found.site_id, _erase)
 
 
 def unfinished(snapshot: Snapshot, _all: None = None) -> Sequence[tuple[int, int]]:

@@ -1,6 +1,7 @@
 """Answers that are kept for retries, in the transaction of the effect that they tell of."""
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 import orjson
@@ -13,6 +14,8 @@ from rollbook.storage.statements import InsertRows, Statement
 from rollbook.storage.tables import kept_answers as table
 from rollbook.storage.tables import keys
 from rollbook.storage.transactions import Snapshot, Transaction
+
+Operation = Callable[[Transaction, list[Any]], Sequence[Any]]
 
 KEPT_SECONDS = 24 * 3_600
 # Of which any may be as large as a batch of contacts.
@@ -29,11 +32,10 @@ class KeptAnswer(NamedTuple):
 
 
 class Once(NamedTuple):
-    """An operation on an item that is done once for a key, and how its outcome is answered."""
+    """An item of an operation that is done once for a key, and how its outcome is answered."""
 
     key_id: int
     idempotency_key: str
-    operation: Callable[[Transaction, list[Any]], Sequence[Any]]
     item: Any
     answer_of: Callable[[Any], KeptAnswer]
 
@@ -98,9 +100,20 @@ def find(snapshot: Snapshot, key: tuple[int, str]) -> KeptAnswer | None:
     return None if row is None else KeptAnswer(row[0], orjson.loads(row[1]), row[2], row[3])
 
 
-def do_once_many(transaction: Transaction, items: list[Once]) -> list[KeptAnswer | Refused]:
-    """Do operations, and keep the answer of each that is not refused."""
-    return [_do_once(transaction, each) for each in items]
+@cache
+def once_many(operation: Operation) -> Operation:
+    """Return the operation that does another one's items, each a `Once`, and keeps the answer of each that is
+    not refused; the same for the same, so that those who wait for it are done together.
+    """
+
+    def do_once_many(transaction: Transaction, items: list[Once]) -> list[KeptAnswer | Refused]:
+        outcomes = operation(transaction, [each.item for each in items])
+        return [
+            outcome if isinstance(outcome, Refused) else _keep(transaction, each, each.answer_of(outcome))
+            for each, outcome in zip(items, outcomes, strict=True)
+        ]
+
+    return do_once_many
 
 
 def keys_of_old(snapshot: Snapshot, _none: None = None) -> list[int]:
@@ -148,11 +161,8 @@ def _tells_of(part: Any, ids: set[str], site_id: str, email: str) -> bool:
     return any(_tells_of(each, ids, site_id, email) for each in part.values())
 
 
-def _do_once(transaction: Transaction, once: Once) -> KeptAnswer | Refused:
-    (outcome,) = once.operation(transaction, [once.item])
-    if isinstance(outcome, Refused):
-        return outcome
-    answer = once.answer_of(outcome)
+def _keep(transaction: Transaction, once: Once, answer: KeptAnswer) -> KeptAnswer:
+    """Keep the answer of what was done in the same transaction."""
     moment = now()
     # One that nobody has come to delete yet must not stand in the way.
     which = {"key_id": once.key_id, "idempotency_key": once.idempotency_key}

@@ -11,6 +11,7 @@ from rollbook.register import audit, consent, contacts, notes, tags
 from rollbook.register.consent import Subscription
 from rollbook.register.contact_type import custom_document
 from rollbook.register.moments import now
+from rollbook.register.one_by_one import one_by_one
 from rollbook.register.resource import Found
 from rollbook.storage.statements import InsertRows, Statement
 from rollbook.storage.tables import contact_notes, contact_tombstones
@@ -56,8 +57,7 @@ follow_survivor = Statement(
 
 def merge_many(transaction: Transaction, items: list[Merge]) -> list[Record | Refused]:
     """Dissolve contacts in others of their sites, by the rule that the documentation states."""
-    transaction.lock_sites(each.survivor.site_id for each in items)
-    return [_merge(transaction, each) for each in items]
+    return one_by_one(transaction, items, lambda merge: merge.survivor.site_id, _merge)
 
 
 def _merge(transaction: Transaction, merge: Merge) -> Record | Refused:

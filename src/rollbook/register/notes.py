@@ -11,6 +11,7 @@ from rollbook.register import audit, contacts
 from rollbook.register.audit import ids_asked
 from rollbook.register.callers import Caller
 from rollbook.register.moments import now
+from rollbook.register.one_by_one import one_by_one
 from rollbook.register.resource import (
     SITE_FILTER,
     Change,
@@ -136,14 +137,12 @@ def all_problems_of_change(_snapshot: Snapshot, change: NoteChange) -> list[Prob
 
 def change_many(transaction: Transaction, items: list[NoteChange]) -> list[Record | Refused]:
     """Change the bodies of notes."""
-    transaction.lock_sites(change.found.site_id for change in items)
-    return [_change(transaction, change) for change in items]
+    return one_by_one(transaction, items, lambda change: change.found.site_id, _change)
 
 
 def remove_many(transaction: Transaction, items: list[Found]) -> list[Refused | None]:
     """Delete notes."""
-    transaction.lock_sites(found.site_id for found in items)
-    return [_remove(transaction, found) for found in items]
+    return one_by_one(transaction, items, lambda found: found.site_id, _remove)
 
 
 def _create(transaction: Transaction, new: NewNote) -> Record | Refused:

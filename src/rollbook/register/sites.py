@@ -12,6 +12,7 @@ from rollbook.jsonapi.resource import Attribute, Filter, Kind, Record, ResourceT
 from rollbook.register import audit, text
 from rollbook.register.callers import Caller
 from rollbook.register.moments import now
+from rollbook.register.one_by_one import one_by_one
 from rollbook.register.resource import (
     Change,
     Creation,
@@ -207,8 +208,7 @@ def all_problems_of_change(snapshot: Snapshot, change: SiteChange) -> list[Probl
 
 def change_many(transaction: Transaction, items: list[SiteChange]) -> list[Record | Refused]:
     """Change sites, or refuse a taken subdomain."""
-    transaction.lock_sites(change.found.site_id for change in items)
-    return [_change(transaction, change) for change in items]
+    return one_by_one(transaction, items, lambda change: change.found.site_id, _change)
 
 
 def _change(transaction: Transaction, change: SiteChange) -> Record | Refused:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from rollbook.jsonapi.errors import Refused
 from rollbook.register import consent, contacts, tags
 from rollbook.register.contacts import ContactChange
+from rollbook.register.one_by_one import one_by_one
 from rollbook.register.resource import Found
 from rollbook.storage.transactions import Transaction
 
@@ -28,8 +29,7 @@ class Tagging(NamedTuple):
 
 def write_many(transaction: Transaction, items: list[Tagging]) -> list[list[int] | Refused]:
     """Add, remove or replace tags; return all tags of each contact, ascending."""
-    transaction.lock_sites(each.found.site_id for each in items)
-    return [_write(transaction, each) for each in items]
+    return one_by_one(transaction, items, lambda tagging: tagging.found.site_id, _write)
 
 
 def _write(transaction: Transaction, tagging: Tagging) -> list[int] | Refused:

@@ -12,6 +12,7 @@ from rollbook.register import audit, members, text
 from rollbook.register.callers import Caller
 from rollbook.register.members import Place
 from rollbook.register.moments import now
+from rollbook.register.one_by_one import one_by_one
 from rollbook.register.resource import (
     SITE_FILTER,
     Change,
@@ -216,14 +217,12 @@ def all_problems_of_change(snapshot: Snapshot, change: TagChange) -> list[Proble
 
 def change_many(transaction: Transaction, items: list[TagChange]) -> list[Record | Refused]:
     """Change tags, or refuse the name of another."""
-    transaction.lock_sites(change.found.site_id for change in items)
-    return [_change(transaction, change) for change in items]
+    return one_by_one(transaction, items, lambda change: change.found.site_id, _change)
 
 
 def remove_many(transaction: Transaction, items: list[Found]) -> list[Refused | None]:
     """Delete tags, and take them from their contacts."""
-    transaction.lock_sites(found.site_id for found in items)
-    return [_remove(transaction, found) for found in items]
+    return one_by_one(transaction, items, lambda found: found.site_id, _remove)
 
 
 def ids_of_known(snapshot: Snapshot, site_id: int, sent: Sequence[str]) -> tuple[int, ...]:

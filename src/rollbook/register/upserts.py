@@ -112,6 +112,8 @@ def do_many(transaction: Transaction, items: list[Upsert]) -> list[Outcome | Ref
 
 def do_batches(transaction: Transaction, batches: list[list[Upsert]]) -> list[list[Outcome | Refused]]:
     """Do batches of upserts."""
+    # Each would lock its own, whatever sites those before it have.
+    transaction.lock_sites(item.new.site_id for batch in batches for item in batch)
     return [do_many(transaction, batch) for batch in batches]
 
 

@@ -4,12 +4,18 @@ import asyncio
 import queue
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from rollbook.storage.faults import Unavailable
 from rollbook.storage.workers import Job, Outcome, finished, settle, split_late, too_late
-from rollbook.storage.writing import MOST_WRITES_TOGETHER, Begun, Writer
+from rollbook.storage.writing import (
+    MOST_SHORT_WRITES_TOGETHER,
+    MOST_WRITES_TOGETHER,
+    Begun,
+    Writer,
+)
 
 # In one turn of the loop the answers of a group are written, in the next their clients ask for more (uvloop
 # takes what has come before it calls what shall be called soon; asyncio's own loop does after it).
@@ -27,15 +33,13 @@ class Task(NamedTuple):
     begun: Begun | None = None
 
 
-class GroupWriter:
+class GroupWriter(ABC):
     """The writer of a database, which an event loop gives jobs.
 
     The next group begins once a turn of the loop brings nobody more who would join it: a COMMIT costs as much
     as several creates, and many who write at once are then one group, not two that take turns. Where the loop
     is busy with others, it begins at once. `limit` is how many may wait.
     """
-
-    most_together = MOST_WRITES_TOGETHER
 
     def __init__(self, writer: Writer, limit: int) -> None:
         self._writer = writer
@@ -86,7 +90,7 @@ class GroupWriter:
         def heard(turns: int, before: int) -> None:
             waiting = len(self._waiting)
             is_more_expected = turns > 0 or waiting > before
-            is_over = self._is_closed or waiting >= self.most_together
+            is_over = self._is_closed or waiting >= MOST_SHORT_WRITES_TOGETHER
             if is_more_expected and not is_over and not _is_busy_with_others(began, answered + waiting):
                 self._loop.call_soon(heard, turns - 1, waiting)
             else:
@@ -105,13 +109,22 @@ class GroupWriter:
         if self._is_closed and not self._waiting and not self._is_busy:
             self._tasks.put(None)
 
+    @abstractmethod
     def _begin_group(self) -> None:
-        jobs = self._taken(self.most_together)
-        self._hand_over(Task(jobs, lambda: self._writer.write(jobs)))
+        """Begin to do those who wait, of whom there are some."""
 
-    def _taken(self, most: int) -> list[Job]:
-        jobs, self._waiting = self._waiting[:most], self._waiting[most:]
-        return jobs
+    def _taken(self) -> tuple[list[Job], bool]:
+        """Take those who are next, as many as are one group; say whether all of them are short."""
+        joining = self._joining()
+        are_short = all(job.is_short for job in joining[:MOST_SHORT_WRITES_TOGETHER])
+        jobs = joining[: MOST_SHORT_WRITES_TOGETHER if are_short else MOST_WRITES_TOGETHER]
+        taken = set(map(id, jobs))
+        self._waiting = [job for job in self._waiting if id(job) not in taken]
+        return jobs, are_short
+
+    def _joining(self) -> list[Job]:
+        """Return those who may be in one group with the first, in their order."""
+        return self._waiting
 
     def _hand_over(self, task: Task) -> None:
         self._is_busy = True

@@ -9,12 +9,7 @@ from rollbook.storage.engines import NearSession
 from rollbook.storage.group_writer import GroupWriter, Task
 from rollbook.storage.tables import REMEMBERED
 from rollbook.storage.workers import QUIET_SECONDS, Job, Outcome
-from rollbook.storage.writing import (
-    MOST_SHORT_WRITES_TOGETHER,
-    MOST_WRITES_TOGETHER,
-    Begun,
-    Writer,
-)
+from rollbook.storage.writing import Begun, Writer
 
 # A COMMIT that takes less is over before two changes of threads would have paid.
 SHORT_COMMIT_SECONDS = 0.001
@@ -35,8 +30,6 @@ class NearWriter(GroupWriter):
     change nothing that is remembered.
     """
 
-    most_together = MOST_SHORT_WRITES_TOGETHER
-
     def __init__(self, writer: Writer, session: NearSession, reader: NearSession, limit: int) -> None:
         super().__init__(writer, limit)
         self._session = session
@@ -54,8 +47,7 @@ class NearWriter(GroupWriter):
     # On the loop's thread.
 
     def _begin_group(self) -> None:
-        are_short = all(job.is_short for job in self._waiting[: self.most_together])
-        jobs = self._taken(self.most_together if are_short else MOST_WRITES_TOGETHER)
+        jobs, are_short = self._taken()
         begun = None
         if are_short and not self._writer.owes_too_much:
             begun = self._writer.begin(self._session, self._reader, jobs)
