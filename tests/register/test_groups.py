@@ -1,4 +1,4 @@
-"""Proves that what is done to several at once is done to each as if it came alone, and in an order that no other waits for."""
+"""Proves that what is done to several together is done to each by itself, and in an order that all keep."""
 
 import asyncio
 import random
@@ -56,6 +56,15 @@ def change_of(contact_id: int, name: str, *, site_id: int = 1, is_expected: bool
     return ContactChange(found, {"name": name}, None, consent.UNSAID, ())
 
 
+def waits_for_a_lock(register: Database) -> bool:
+    """Say whether a session of the register waits for another."""
+    with psycopg.connect(register.engine.name) as connection:
+        sql = (
+            b"SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        )
+        return bool(connection.execute(sql).fetchall())
+
+
 def test_a_change_that_is_refused_does_not_have_the_others_done_again(register: Database) -> None:
     made = [stored(each).id for each in create(register, *(new(email=f"p{at}@x.test") for at in range(MANY)))]
     times: list[int] = []
@@ -102,17 +111,34 @@ def test_a_portion_whose_places_others_take_while_its_site_is_waited_for_is_not_
     with psycopg.connect(url) as holder:
         holder.execute("SELECT id FROM sites WHERE id = 3 FOR NO KEY UPDATE")
         indexing.start()
-
-        def waits() -> bool:
-            waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-            with psycopg.connect(url) as connection:
-                return bool(connection.execute(waiting.encode()).fetchall())
-
-        wait_until(waits, 20)
+        wait_until(lambda: waits_for_a_lock(register), 20)
         create(register, *(new(1, email=f"new{at}@x.test") for at in range(256)))
     indexing.join()
     other.close()
     assert indexed == [256]
+
+
+@pytest.mark.postgresql
+def test_a_create_does_not_wait_for_a_change_that_waits_for_its_site(register: Database) -> None:
+    (made,) = map(stored, create(register, new(1, email="first@x.test")))
+
+    async def work() -> tuple[list[bool], Any]:
+        register.start(100)
+        with psycopg.connect(register.engine.name) as holder:
+            holder.execute("SELECT id FROM sites WHERE id = 1 FOR NO KEY UPDATE")
+            change = register.write(contacts.change_many, change_of(made.id, "later"))
+            await asyncio.to_thread(wait_until, lambda: waits_for_a_lock(register), 20)
+            done = []
+            for site_id in (2, 1):
+                new_one = new(site_id, email="second@x.test")
+                await register.write(contacts.create_many, new_one, is_short=True)
+                done.append(change.done())
+        changed = await change
+        await register.stop()
+        return done, changed
+
+    done, changed = asyncio.run(work())
+    assert (done, changed.attributes["name"]) == ([False, False], "later")
 
 
 class Traffic:

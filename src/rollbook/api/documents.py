@@ -55,7 +55,7 @@ async def create(call: Call) -> Answer:
         location = url_of(call, resource, record).encode()
         return Answer(201, body, headers=((b"location", location), entity_tags.header(body)))
 
-    is_short_write = len(call.body) <= LONGEST_SHORT_BODY
+    is_short_write = len(call.body) <= LONGEST_SHORT_BODY and not resource.creation.locks_sites
     return await write(call, resource.creation.create_many, new, created, is_short=is_short_write)
 
 

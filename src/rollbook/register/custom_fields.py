@@ -324,7 +324,7 @@ RESOURCE = Resource(
         "required": table.c.required,
     },
     view_permission=VIEW,
-    creation=Creation(EDIT, prepare, all_problems, create_many, extension=True),
+    creation=Creation(EDIT, prepare, all_problems, create_many, locks_sites=True, extension=True),
     change=Change(EDIT, prepare_change, all_problems_of_change, change_many, extension=True),
     listed=table.c.archived == 0,
 )

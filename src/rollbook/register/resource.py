@@ -93,6 +93,7 @@ class Creation:
 
     `prepare` judges a draft alone; the `problems` of what it returns are answered by `all_problems`, which
     adds those that only the register knows; without problems, `create_many` stores what was prepared.
+    `locks_sites` says that it waits for who changes their sites.
     """
 
     permission: str
@@ -100,6 +101,7 @@ class Creation:
     all_problems: Callable[[Snapshot, Any], Sequence[Problem]]
     create_many: Callable[[Transaction, list[Any]], Sequence[Record | Refused]]
     site_of: Callable[[Caller, Draft], int] = site_of_draft
+    locks_sites: bool = False
     extension: bool = False
 
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from rollbook.storage.debts import Upkeep
 from rollbook.storage.engines import Engine, NearSession, Session, explaining, raise_explained
 from rollbook.storage.faults import SchemaMismatch, Unavailable, UnfinishedCopy
-from rollbook.storage.group_writer import GroupWriter
 from rollbook.storage.near_writer import NearWriter
 from rollbook.storage.reading_together import answer_together, changes_seen
 from rollbook.storage.tables import REVISIONS, UNFINISHED
@@ -17,6 +16,7 @@ from rollbook.storage.workers import Queue, Work
 from rollbook.storage.writing import Writer, scrub
 
 if TYPE_CHECKING:
+    from rollbook.storage.far_writer import FarWriter
     from rollbook.storage.upkeep_thread import UpkeepThread
 
 READY_SECONDS = 2
@@ -38,7 +38,7 @@ class Database:
         self._glancer: Session | None = None
         self._sessions: list[Session] = []
         self._upkeep: UpkeepThread | None = None
-        self._writes: GroupWriter | None = None
+        self._writes: NearWriter | FarWriter | None = None
         self._reads: Queue | None = None
         self._memory: dict[tuple[Any, Any], Any] = {}
         # Of a database that is not near: the number of changes of what is remembered, and who asks for it.
@@ -138,7 +138,7 @@ class Database:
 
     def _start_far(self, writer: Writer, max_waiting: int, upkeep: Upkeep | None) -> None:
         # Nothing of it is needed where the database is near.
-        from rollbook.storage.loop_writer import LoopWriter  # noqa: PLC0415
+        from rollbook.storage.far_writer import FarWriter  # noqa: PLC0415
         from rollbook.storage.upkeep_thread import UpkeepThread  # noqa: PLC0415
 
         writer_on_loop = self._another_writer()
@@ -146,7 +146,7 @@ class Database:
             self._upkeep = UpkeepThread(self._another_writer(), upkeep)
             self._upkeep.start()
             writer.beside = writer_on_loop.beside = self._upkeep
-        self._writes = LoopWriter(writer, writer_on_loop, max_waiting)
+        self._writes = FarWriter(writer_on_loop, writer, max_waiting)
 
     def _another_writer(self) -> Writer:
         session = self.engine.open_writer()

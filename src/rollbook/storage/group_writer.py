@@ -1,19 +1,16 @@
 """Writes that wait together are a group, which is done at once; one group is under way at a time."""
 
 import asyncio
-import queue
-import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from rollbook.storage.faults import Unavailable
 from rollbook.storage.workers import Job, Outcome, finished, settle, split_late, too_late
 from rollbook.storage.writing import (
     MOST_SHORT_WRITES_TOGETHER,
     MOST_WRITES_TOGETHER,
-    Begun,
     Writer,
 )
 
@@ -23,14 +20,6 @@ TURNS_AFTER_ANSWERS = 2
 # What turns may take for themselves, and for each job that was answered or heard in them. Where they take
 # longer, the loop is busy with those who read, for whom those who write need not wait.
 TURN_SECONDS, JOB_SECONDS = 0.001, 0.0001
-
-
-class Task(NamedTuple):
-    """What the thread does for some jobs; `begun` is their transaction, where it is only to be committed."""
-
-    jobs: Sequence[Job]
-    work: Callable[[], Sequence[Outcome]]
-    begun: Begun | None = None
 
 
 class GroupWriter(ABC):
@@ -49,9 +38,7 @@ class GroupWriter(ABC):
         self._is_called = self._is_busy = self._is_closed = False
         # The outcomes of a group whose COMMIT is not over, and what was made of them.
         self._prepared: tuple[Sequence[Outcome], Sequence[Outcome]] = ((), ())
-        self._tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
-        self._thread.start()
+        self._end: asyncio.Future[None] = self._loop.create_future()
 
     def submit(
         self,
@@ -78,9 +65,7 @@ class GroupWriter(ABC):
         self._is_closed = True
         if not self._is_busy:
             self._go_on()
-        await asyncio.to_thread(self._thread.join)
-
-    # On the loop's thread.
+        await self._end
 
     def _listen(self, turns: int, answered: int = 0) -> None:
         """Begin the next group after so many turns of the loop, and once one has brought nobody more."""
@@ -99,15 +84,15 @@ class GroupWriter(ABC):
         self._loop.call_soon(heard, turns - 1, len(self._waiting))
 
     def _go_on(self) -> None:
-        """Begin the next group, unless one is under way; end the thread after the last."""
+        """Begin the next group, unless one is under way; end after the last."""
         self._is_called = False
         if self._waiting and not self._is_busy:
             late, self._waiting = split_late(self._waiting)
             settle(late, too_late(late))
         if self._waiting and not self._is_busy:
             self._begin_group()
-        if self._is_closed and not self._waiting and not self._is_busy:
-            self._tasks.put(None)
+        if self._is_closed and not self._waiting and not self._is_busy and not self._end.done():
+            self._end.set_result(None)
 
     @abstractmethod
     def _begin_group(self) -> None:
@@ -126,10 +111,6 @@ class GroupWriter(ABC):
         """Return those who may be in one group with the first, in their order."""
         return self._waiting
 
-    def _hand_over(self, task: Task) -> None:
-        self._is_busy = True
-        self._tasks.put(task)
-
     def _prepare(self, jobs: Sequence[Job], outcomes: Sequence[Outcome]) -> None:
         """Make of outcomes what is waited for, before their COMMIT is over: the loop is idle where all wait
         for that.
@@ -141,23 +122,13 @@ class GroupWriter(ABC):
         (of, prepared), self._prepared = self._prepared, ((), ())
         settle(jobs, prepared if of is outcomes else finished(jobs, outcomes))
 
-    def _done(self, task: Task, outcomes: Sequence[Outcome], ended: float) -> None:
+    def _done(self, jobs: Sequence[Job], outcomes: Sequence[Outcome], ended: float) -> None:
         self._is_busy = False
-        self._settle(task.jobs, outcomes)
-        if _is_busy_with_others(ended, len(task.jobs) + len(self._waiting)):
+        self._settle(jobs, outcomes)
+        if _is_busy_with_others(ended, len(jobs) + len(self._waiting)):
             self._go_on()
         else:
-            self._listen(TURNS_AFTER_ANSWERS, answered=len(task.jobs))
-
-    # On the thread.
-
-    def _run(self) -> None:
-        while (task := self._tasks.get()) is not None:
-            try:
-                outcomes = task.work()
-            except Exception as error:  # raised where the jobs are awaited; the thread is for others, too
-                outcomes = [error] * len(task.jobs)
-            self._loop.call_soon_threadsafe(self._done, task, outcomes, time.monotonic())
+            self._listen(TURNS_AFTER_ANSWERS, answered=len(jobs))
 
 
 def _is_busy_with_others(since: float, jobs: int) -> bool:

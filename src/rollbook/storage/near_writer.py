@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from rollbook.storage.debts import is_quiet
 from rollbook.storage.engines import NearSession
-from rollbook.storage.group_writer import GroupWriter, Task
 from rollbook.storage.tables import REMEMBERED
+from rollbook.storage.thread_writer import Task, ThreadWriter
 from rollbook.storage.workers import QUIET_SECONDS, Job, Outcome
 from rollbook.storage.writing import Begun, Writer
 
@@ -18,7 +18,7 @@ MANY_TO_PREPARE = 8
 LONGEST_HANDING_OVER_SECONDS = 0.01
 
 
-class NearWriter(GroupWriter):
+class NearWriter(ThreadWriter):
     """The writer of a database whose statements cost less than a change of threads.
 
     Short jobs are done on the loop's thread, but for their COMMIT: the thread waits for the disk, while the
@@ -81,8 +81,8 @@ class NearWriter(GroupWriter):
         self._written += len(jobs)
         super()._settle(jobs, outcomes)
 
-    def _done(self, task: Task, outcomes: Sequence[Outcome], ended: float) -> None:
-        super()._done(task, outcomes, ended)
+    def _task_done(self, task: Task, outcomes: Sequence[Outcome], ended: float) -> None:
+        super()._task_done(task, outcomes, ended)
         if task.begun is not None:
             self._stay_current(task.begun)
         if task.jobs:
