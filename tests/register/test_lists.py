@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import math
+import re
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
@@ -14,7 +15,7 @@ from register.house import ask, caller, create, new, open_register, page, stored
 
 from databases import run_sql
 from rollbook.jsonapi.query import read_query
-from rollbook.register import resource, upkeep
+from rollbook.register import plans, resource, upkeep
 from rollbook.register.catalogue import RESOURCES
 from rollbook.register.text import email_text, gram_query, text_key
 from rollbook.storage import search_index, search_questions
@@ -415,3 +416,16 @@ def test_the_index_of_a_burst_has_few_segments(database: Database) -> None:
         continue
     assert ask(database, "SELECT count(DISTINCT segid) <= 4 FROM contact_search_idx") == [(1,)]
     assert page(database, "filter[search]=2599.person")[0].total == 1
+
+
+@pytest.mark.parametrize("sites", [1, 2, plans.MOST_SITE_PLACES])
+@pytest.mark.parametrize(
+    ("name", "values"), [("search", 3), ("email_contains", 2), ("address_city_contains", 2)]
+)
+def test_a_search_looks_at_what_its_own_sites_have_not_indexed_alone(
+    people: Database, sites: int, name: str, values: int
+) -> None:
+    shape = plans.Shape(sites, ((name, (values,)),), (("created_at", True),), plans.Plan.SORT)
+    sql, _, _ = plans.page_statement(RESOURCES["contacts"], shape).compiled(people.engine.dialect)
+    of_backlog = sql.partition("FROM search_backlog")[2].partition(")")[0]
+    assert re.search(r"WHERE search_backlog\.site_id (=|IN)", of_backlog), sql

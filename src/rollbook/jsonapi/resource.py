@@ -80,11 +80,11 @@ class Relationship:
 
 
 class Places(list[Any]):
-    """The placeholders of a filter's values, in a statement that is `of_many` sites or of the usual few."""
+    """The placeholders of a filter's values, in a statement with so many for `sites`, 0 for a list."""
 
-    def __init__(self, places: Iterable[Any], *, of_many: bool = False) -> None:
+    def __init__(self, places: Iterable[Any], *, sites: int) -> None:
         super().__init__(places)
-        self.of_many = of_many
+        self.sites = sites
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,12 @@ import orjson
 from sqlalchemy import ColumnElement, Select, and_, bindparam, exists, func, literal, or_, select
 
 from rollbook.jsonapi.reading import read_id
-from rollbook.jsonapi.resource import Filter
+from rollbook.jsonapi.resource import Filter, Places
 from rollbook.register import days, text
 from rollbook.register.consent import Subscription
 from rollbook.register.custom_fields import flag_asked
 from rollbook.register.moments import now
-from rollbook.register.plans import Walk
+from rollbook.register.plans import Walk, of_sites
 from rollbook.register.resource import SITE_FILTER
 from rollbook.storage import dialects, search_index
 from rollbook.storage.statements import Statement
@@ -49,7 +49,6 @@ LETTERS = {
 
 # A long name is not whole in its key.
 WHOLE_NAME = func.coalesce(dialects.member(table.c.search_keys, "name"), table.c.name_key)
-UNINDEXED = select(search_backlog.c.contact_id)
 # Beside the table that a walk goes through.
 chosen = taggings.alias("chosen")
 
@@ -163,6 +162,15 @@ def _count_constant(snapshot: Snapshot, sites: Sites, values: Sequence[Any]) -> 
     return total(snapshot, sites) if values[0] else 0
 
 
+def _has_tokens(bound: Places) -> ColumnElement[bool]:
+    """Return the condition that a contact has the tokens of the first place, or is not indexed yet."""
+    unindexed = select(search_backlog.c.contact_id)
+    if bound.sites:
+        # What others leave to be indexed costs them alone.
+        unindexed = unindexed.where(of_sites(search_backlog.c.site_id, bound.sites))
+    return search_index.has_tokens(table.c.id, bound[0], unindexed, not bound.sites)
+
+
 def _part_of(
     name: str, what: str, condition: Condition, letter: str, key: Callable[[str], str], example: str
 ) -> Filter:
@@ -171,9 +179,7 @@ def _part_of(
         name,
         f"whose {what} contains this, in any case",
         values=lambda value, sites: [text.gram_query(_scopes(sites, letter), (key(value),)), key(value)],
-        condition=lambda bound: (
-            search_index.has_tokens(table.c.id, bound[0], UNINDEXED, bound.of_many) & condition(bound[1:])
-        ),
+        condition=lambda bound: _has_tokens(bound) & condition(bound[1:]),
         example=example,
         selective=True,
         probe=lambda bound: condition(bound[1:]),
@@ -354,9 +360,7 @@ _STORED = (
         "search",
         "each of whose words, split at white space, is part of the name or the e-mail, in any case",
         values=_search_values,
-        condition=lambda bound: (
-            search_index.has_tokens(table.c.id, bound[0], UNINDEXED, bound.of_many) & _has_words(bound[1:])
-        ),
+        condition=lambda bound: _has_tokens(bound) & _has_words(bound[1:]),
         example="ines",
         selective=True,
         probe=lambda bound: _has_words(bound[1:]),

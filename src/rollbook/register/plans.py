@@ -306,7 +306,7 @@ def _condition(
     for at, length in enumerate(lengths):
         if length:
             places: list[Any] = [bindparam(f"{name}_{at}_{place}") for place in range(length)]
-            alternatives.append(condition(Places(places, of_many=not shape.sites)))
+            alternatives.append(condition(Places(places, sites=shape.sites)))
         else:
             of_list: Any = declared.of_list
             alternatives.append(of_list(bindparam(f"{name}_{at}_list"), bindparam(f"{name}_{at}_many")))
