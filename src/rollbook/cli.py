@@ -49,6 +49,7 @@ class Command(click.Group):
 
 
 @click.group(cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="rollbook %(version)s")
 @click.pass_context
 def main(ctx: click.Context) -> None:
     """Rollbook, a self-hosted contacts server that speaks JSON:API.

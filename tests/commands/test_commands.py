@@ -76,6 +76,7 @@ def test_the_main_help_names_all_commands() -> None:
 
 def test_version_and_openapi(rollbook: Run) -> None:
     assert rollbook("version").stdout == f"rollbook {__version__}\n"
+    assert rollbook("--version").stdout == rollbook("version").stdout
     assert document(rollbook("version", "--json")) == {"version": __version__}
     described = document(rollbook("openapi", PORT="1234"))
     assert described["openapi"] == "3.1.0"

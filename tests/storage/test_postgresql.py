@@ -181,7 +181,7 @@ def test_once_it_is_tidied_up_nothing_waits_to_be_merged_into_the_search_index(d
     create(database, new(1, email="b@x.test"))
     upkeep.finish(database)
     with database.transaction() as transaction:
-        upkeep.tidy(transaction)
+        upkeep.UPKEEP.tidy(transaction)
     assert pages_merged() == 0
 
 

@@ -60,12 +60,7 @@ def index_some(transaction: Transaction) -> int:
     return len(rows)
 
 
-def tidy(transaction: Transaction) -> None:
-    """Do what makes searches faster after many contacts were indexed, and can wait for a quiet moment."""
-    search_index.tidy(transaction)
-
-
-UPKEEP = Upkeep(index_some, tidy, search_index.is_asked)
+UPKEEP = Upkeep(index_some, search_index.tidy, search_index.is_asked)
 
 
 def recount(database: Database) -> None:

@@ -21,14 +21,6 @@ def is_quiet(written: float, owed: int) -> bool:
     return written == 0 or (written < FEW_WRITTEN and owed >= PORTION)
 
 
-def _is_never_felt() -> bool:
-    return False
-
-
-def _has_nothing_to_tidy(_transaction: Transaction) -> None:
-    return
-
-
 class Upkeep(NamedTuple):
     """What does what transactions owe.
 
@@ -39,8 +31,8 @@ class Upkeep(NamedTuple):
     """
 
     do_some: Callable[[Transaction], int]
-    tidy: Callable[[Transaction], None] = _has_nothing_to_tidy
-    is_felt: Callable[[], bool] = _is_never_felt
+    tidy: Callable[[Transaction], None]
+    is_felt: Callable[[], bool]
 
     def most_owed(self, owed: int) -> int:
         """Return how much may be owed when the next transaction begins, of so much that is owed now."""
