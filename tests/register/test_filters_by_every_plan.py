@@ -232,7 +232,9 @@ def test_no_set_is_read_for_tags_that_few_have(
 
 
 @pytest.mark.sqlite
-@pytest.mark.parametrize("counted", [known_audience.count_beyond, audience.count_of_tags])
+@pytest.mark.parametrize(
+    "counted", [known_audience.count_beyond, audience.count_of_tags.one, audience.count_of_tags.many]
+)
 def test_the_contacts_of_tags_are_counted_by_the_index_of_tags(
     world: tuple[Database, list[Record], dict[int, int]], counted: Statement
 ) -> None:

@@ -13,10 +13,10 @@ from rollbook.register import days, text
 from rollbook.register.consent import Subscription
 from rollbook.register.custom_fields import flag_asked
 from rollbook.register.moments import now
+from rollbook.register.one_or_many import OneOrMany
 from rollbook.register.plans import Walk, of_sites
 from rollbook.register.resource import SITE_FILTER
 from rollbook.storage import dialects, search_index
-from rollbook.storage.statements import Statement
 from rollbook.storage.tables import contact_counts, search_backlog
 from rollbook.storage.tables import contact_taggings as taggings
 from rollbook.storage.tables import contact_tags as tags
@@ -52,36 +52,39 @@ WHOLE_NAME = func.coalesce(dialects.member(table.c.search_keys, "name"), table.c
 # Beside the table that a walk goes through.
 chosen = taggings.alias("chosen")
 
-counts_of_site = Statement(
-    select(contact_counts.c.contacts, contact_counts.c.subscribed, contact_counts.c.never_subscribed).where(
-        contact_counts.c.site_id == bindparam("site_id")
-    )
+counts_of_sites = OneOrMany(
+    lambda of_sites: select(
+        contact_counts.c.contacts, contact_counts.c.subscribed, contact_counts.c.never_subscribed
+    ).where(of_sites(contact_counts.c.site_id))
 )
-count_of_tag = Statement(
-    select(tags.c.contacts).where(tags.c.site_id == bindparam("site_id"), tags.c.id == bindparam("tag_id"))
+count_of_tag = OneOrMany(
+    lambda of_sites: select(tags.c.contacts).where(of_sites(tags.c.site_id), tags.c.id == bindparam("tag_id"))
 )
 # A database might read the taggings of all contacts, in the order that makes them distinct.
 distinct_contacts = dialects.without_index(taggings.c.contact_id).distinct()
-count_of_tags = Statement(
-    select(func.count(distinct_contacts)).where(
-        taggings.c.site_id == bindparam("site_id"),
-        dialects.among_many(taggings.c.tag_id, bindparam("tag_ids")),
+count_of_tags = OneOrMany(
+    lambda of_sites: (
+        select(func.count(distinct_contacts))
+        # Conditions by lists do not say which table they are about.
+        .select_from(taggings)
+        .where(
+            of_sites(taggings.c.site_id),
+            dialects.among_many(taggings.c.tag_id, bindparam("tag_ids")),
+        )
     )
 )
-counts_of_tags = Statement(
-    select(tags.c.id, func.sum(tags.c.contacts))
-    .where(
-        dialects.among(tags.c.site_id, bindparam("sites")),
+counts_of_tags = OneOrMany(
+    lambda of_sites: select(tags.c.id, tags.c.contacts).where(
+        of_sites(tags.c.site_id),
         dialects.among_many(tags.c.id, bindparam("tag_ids")),
     )
-    .group_by(tags.c.id)
 )
 
 
 def counts(snapshot: Snapshot, sites: Sites) -> tuple[int, int, int]:
     """Return how many contacts the sites have, how many are subscribed, and how many never were."""
-    rows = [snapshot.row(counts_of_site, {"site_id": site_id}) for site_id in sites]
-    everybody, subscribed, never = (sum(row[at] for row in rows if row) for at in range(3))
+    rows = counts_of_sites.rows(snapshot, sites)
+    everybody, subscribed, never = (sum(row[at] for row in rows) for at in range(3))
     return everybody, subscribed, never
 
 
@@ -226,11 +229,9 @@ def _tagged_with_whole_list(tag_ids: Any, many: Any) -> ColumnElement[bool]:
 def count_tagged(snapshot: Snapshot, sites: Sites, values: Sequence[Any]) -> int:
     """Return how many contacts of the sites have any of these tags."""
     if len(values) == 1:
-        rows = [snapshot.row(count_of_tag, {"site_id": site, "tag_id": values[0]}) for site in sites]
-        return sum(row[0] for row in rows if row)
-    tag_ids = orjson.dumps(values).decode()
-    of_sites = [snapshot.rows(count_of_tags, {"site_id": site, "tag_ids": tag_ids}) for site in sites]
-    return sum(rows[0][0] for rows in of_sites)
+        return sum(many for (many,) in count_of_tag.rows(snapshot, sites, {"tag_id": values[0]}))
+    ((many,),) = count_of_tags.rows(snapshot, sites, {"tag_ids": orjson.dumps(values).decode()})
+    return int(many)
 
 
 def _count_of_all(snapshot: Snapshot, sites: Sites, values: Sequence[Any]) -> int | None:
@@ -251,8 +252,8 @@ def _count_before(snapshot: Snapshot, sites: Sites, values: Sequence[Any]) -> in
 
 def counts_tagged(snapshot: Snapshot, sites: Sites, values: Sequence[Any]) -> dict[int, int]:
     """Return how many contacts of the sites have each of these tags, of those that the sites have."""
-    asked = {"sites": orjson.dumps(sites).decode(), "tag_ids": orjson.dumps(values).decode()}
-    return {tag_id: int(many) for tag_id, many in snapshot.rows(counts_of_tags, asked)}
+    rows = counts_of_tags.rows(snapshot, sites, {"tag_ids": orjson.dumps(values).decode()})
+    return dict(rows)
 
 
 def _rarest_first(snapshot: Snapshot, sites: Sites, values: Sequence[Any]) -> Sequence[Any]:
