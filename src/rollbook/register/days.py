@@ -1,11 +1,12 @@
 """Totals by day: how many contacts have one of their moments since some time, without counting them."""
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any
 
-import orjson
-from sqlalchemy import ColumnElement, bindparam, delete, func, insert, literal, select, union_all
+from sqlalchemy import ColumnElement, Select, bindparam, delete, func, insert, literal, select, union_all
 
+from rollbook.register.one_or_many import OfSites, OneOrMany
 from rollbook.storage import dialects
 from rollbook.storage.statements import InsertRows, Statement
 from rollbook.storage.tables import CONTACT_MOMENTS, contacts
@@ -43,10 +44,10 @@ add_to_days = InsertRows(
 )
 
 
-def _count_since(moment: str) -> Statement:
-    """Return the number of a site's contacts since a moment: whole days, and by an index the rest of one."""
+def _count_since(moment: str, of_sites: OfSites) -> Select[Any]:
+    """Return the question how many have a moment since: whole days, and by an index the rest of one."""
     days = select(func.coalesce(func.sum(table.c[moment.removesuffix("_at")]), 0)).where(
-        table.c.site_id == bindparam("site_id"), table.c.day > bindparam("day")
+        of_sites(table.c.site_id), table.c.day > bindparam("day")
     )
     if moment in EVENTS:
         rest = (
@@ -56,29 +57,27 @@ def _count_since(moment: str) -> Statement:
                 contacts,
                 (contacts.c.site_id == ledger.c.site_id) & (contacts.c.id == ledger.c.contact_id),
             )
-            .where(ledger.c.site_id == bindparam("site_id"), EVENTS[moment])
+            .where(of_sites(ledger.c.site_id), EVENTS[moment])
             .where(ledger.c.occurred_at >= bindparam("since"), ledger.c.occurred_at < bindparam("day_end"))
             .where(contacts.c[moment] < bindparam("day_end"))
         )
     else:
         rest = select(func.count()).where(
-            contacts.c.site_id == bindparam("site_id"),
+            of_sites(contacts.c.site_id),
             contacts.c[moment] >= bindparam("since"),
             contacts.c[moment] < bindparam("day_end"),
         )
-    return Statement(select(days.scalar_subquery() + rest.scalar_subquery()))
+    return select(days.scalar_subquery() + rest.scalar_subquery())
 
 
-count_since = {moment: _count_since(moment) for moment in CONTACT_MOMENTS}
-ids_since = {
-    moment: Statement(
-        select(ledger.c.contact_id)
-        .distinct()
-        .where(dialects.among(ledger.c.site_id, bindparam("sites")), events)
-        .where(ledger.c.occurred_at >= bindparam("since"))
-    )
-    for moment, events in EVENTS.items()
-}
+def _ids_since(moment: str, of_sites: OfSites) -> Select[Any]:
+    """Return the question who has an event of a kind since."""
+    events = select(ledger.c.contact_id).distinct().where(of_sites(ledger.c.site_id), EVENTS[moment])
+    return events.where(ledger.c.occurred_at >= bindparam("since"))
+
+
+count_since = {moment: OneOrMany(partial(_count_since, moment)) for moment in CONTACT_MOMENTS}
+ids_since = {moment: OneOrMany(partial(_ids_since, moment)) for moment in EVENTS}
 delete_all = Statement(delete(table))
 _days_of_moments = union_all(
     *(
@@ -126,14 +125,13 @@ def since(snapshot: Snapshot, sites: Sequence[int], name: str, moment: str) -> i
     day = moment[:DAY]
     # In the order of the texts, this comes after every moment of the day.
     asked = {"since": moment, "day": day, "day_end": f"{day}T24"}
-    found = [snapshot.rows(count_since[name], asked | {"site_id": site_id}) for site_id in sites]
-    return sum(int(rows[0][0]) for rows in found)
+    ((many,),) = count_since[name].rows(snapshot, sites, asked)
+    return int(many)
 
 
 def contacts_since(snapshot: Snapshot, sites: Sequence[int], name: str, moment: str) -> list[int]:
     """Return the ids of the contacts of the sites that have the named moment of consent then or later."""
-    asked = {"sites": orjson.dumps(sites).decode(), "since": moment}
-    return [row[0] for row in snapshot.rows(ids_since[name], asked)]
+    return [row[0] for row in ids_since[name].rows(snapshot, sites, {"since": moment})]
 
 
 def count_anew(transaction: Transaction) -> None:
