@@ -260,7 +260,7 @@ def _wrong_members(snapshot: Snapshot) -> Iterator[str]:
     """Compare the sets of each tag with its taggings, a tag at a time."""
     for site_id, tag_id in snapshot.rows(members.every_tag):
         rows = set(snapshot.rows(members.tagged, {"site_id": site_id, "tag_id": tag_id}))
-        kept = members.of_tags(snapshot, site_id, [tag_id], consent.Subscription)[tag_id]
+        kept = members.of_tags(snapshot, [site_id], [tag_id], consent.Subscription)[tag_id]
         noted = {
             (place[0], contact_id)
             for place, block in kept.items()

@@ -95,9 +95,9 @@ def _known_by_tags(snapshot: Snapshot, asked: Asked) -> Known | None:
             counted = _many_of_any(snapshot, asked.sites[0], values)
             if counted is not None and (has_index or counted > _most_known(snapshot, asked)):
                 return Known(counted)
-    sets = [members.of_tags(snapshot, site_id, sorted(tag_ids), states) for site_id in asked.sites]
-    found = [_found(of_site, of_tags) for of_site in sets]
-    many = sum(map(members.count, found))
+    sets = members.of_tags(snapshot, asked.sites, sorted(tag_ids), states)
+    found = _found(sets, of_tags)
+    many = members.count(found)
     if all(name == "has_no_tag_id" for name, _ in of_tags):
         return Known(count_states(snapshot, asked.sites, sorted(states)) - many)
     if has_index and [name for name, _ in of_tags] == ["has_tag_id"] and len(asked.filters) == 1:
@@ -105,10 +105,10 @@ def _known_by_tags(snapshot: Snapshot, asked: Asked) -> Known | None:
     if many > MOST_IDS:
         # Whoever is passed by need not be counted.
         return Known(many)
-    passed = sum(_passed(of_site, of_tags) for of_site in sets) if has_index else None
+    passed = _passed(sets, of_tags) if has_index else None
     if many > _most_known(snapshot, asked, passed):
         return Known(many)
-    return Known(many, sorted(each for of_site in found for each in members.ids(of_site)))
+    return Known(many, sorted(members.ids(found)))
 
 
 def _leads(snapshot: Snapshot, asked: Asked, name: str, tag_ids: Sequence[int]) -> bool:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import orjson
 from sqlalchemy import bindparam, delete, select, update
 
+from rollbook.register.one_or_many import OneOrMany
 from rollbook.storage import dialects
 from rollbook.storage.statements import InsertRows, Statement
 from rollbook.storage.tables import contact_tag_members as table
@@ -51,9 +52,9 @@ add_block = InsertRows(
     ["site_id", "tag_id", "subscription", "block", "members"],
 )
 change_block = Statement(update(table).where(*_of_block).values(members=bindparam("members")))
-members_of_tags = Statement(
-    select(table.c.tag_id, table.c.subscription, table.c.block, table.c.members).where(
-        table.c.site_id == bindparam("site_id"),
+members_of_tags = OneOrMany(
+    lambda of_sites: select(table.c.tag_id, table.c.subscription, table.c.block, table.c.members).where(
+        of_sites(table.c.site_id),
         dialects.among(table.c.tag_id, bindparam("tag_ids")),
         dialects.among(table.c.subscription, bindparam("states")),
     )
@@ -100,16 +101,18 @@ def remove(transaction: Transaction, place: Place) -> None:
 
 
 def of_tags(
-    snapshot: Snapshot, site_id: int, tag_ids: Sequence[int], states: Iterable[int]
+    snapshot: Snapshot, sites: Sequence[int], tag_ids: Sequence[int], states: Iterable[int]
 ) -> dict[int, Set]:
-    """Return the contacts of each of a site's tags who are in these states of subscription."""
+    """Return the contacts of each of these tags of the sites who are in these states of subscription.
+
+    A register gives each id once: so the sets of tags of several sites have nobody in common.
+    """
     found: dict[int, Set] = {each: {} for each in tag_ids}
     asked = {
-        "site_id": site_id,
         "tag_ids": orjson.dumps(list(found)).decode(),
         "states": orjson.dumps(sorted(map(int, states))).decode(),
     }
-    for tag_id, subscription, block, members in snapshot.rows(members_of_tags, asked):
+    for tag_id, subscription, block, members in members_of_tags.rows(snapshot, sites, asked):
         found[tag_id][subscription, block] = _unpacked(members)
     return found
 
