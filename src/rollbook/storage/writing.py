@@ -125,7 +125,17 @@ class Writer:
         most_owed = self._most_owed()
         while self.owed > most_owed and self.pay():
             continue
+        if any(job.operation is scrub for job in jobs):
+            return self._write_and_scrub(jobs)
         return self._write(jobs, operated)
+
+    def scrub(self, jobs: list[Job]) -> Sequence[Outcome]:
+        """Have nothing left of what was deleted, by one rewrite for all these jobs."""
+        try:
+            self._engine.scrub(self.session)
+        except Exception as error:  # it is the outcome, raised where it is awaited
+            return self._explained_to(jobs, error)
+        return [None] * len(jobs)
 
     @property
     def owes_too_much(self) -> bool:
@@ -182,11 +192,6 @@ class Writer:
 
     def _write(self, jobs: list[Job], operated: Worked[Sequence[Outcome]] = _heard) -> Sequence[Outcome]:
         """Do jobs in one transaction; where one breaks it, each in its own."""
-        for at, job in enumerate(jobs):
-            if job.operation is scrub:
-                # It cannot be a part of a transaction.
-                before = self._write(jobs[:at]) if at else []
-                return [*before, self._scrubbed(), *self._write(jobs[at + 1 :])]
         if not jobs:
             return []
         try:
@@ -200,6 +205,13 @@ class Writer:
         # Which one it was is not known, and the others must not suffer for it.
         return [outcome for job in jobs for outcome in self._write([job])]
 
+    def _write_and_scrub(self, jobs: list[Job]) -> Sequence[Outcome]:
+        """Do jobs some of which ask for a scrub, which cannot be a part of a transaction."""
+        others = iter(self._write([job for job in jobs if job.operation is not scrub]))
+        # Each was asked for once what it is about was committed, so one serves all.
+        scrubbed = iter(self.scrub([job for job in jobs if job.operation is scrub]))
+        return [next(scrubbed if job.operation is scrub else others) for job in jobs]
+
     def _write_others(self, jobs: list[Job], changes: int) -> Sequence[Outcome]:
         """Do those of the jobs that were prepared by this number of changes, or by none."""
         others = [job for job in jobs if job.as_of in (None, changes)]
@@ -209,13 +221,6 @@ class Writer:
     def _explained_to(self, jobs: list[Job], error: Exception) -> Sequence[Outcome]:
         # One for each, for what is raised keeps its frames.
         return [self._engine.explained(error) for _ in jobs]
-
-    def _scrubbed(self) -> Outcome:
-        try:
-            self._engine.scrub(self.session)
-        except Exception as error:  # it is the outcome, raised where it is awaited
-            return self._engine.explained(error)
-        return None
 
     def _transaction(self) -> Transaction:
         if self._memory is not None and len(self._memory) > MOST_REMEMBERED:
@@ -235,7 +240,7 @@ class Writer:
 
 
 def scrub(*_: Any) -> None:
-    """Mark the job that rewrites the database; the writer does it by itself."""
+    """Mark a job that rewrites the database; the writer does it by itself, once for all in a group."""
 
 
 class _SomeOutdated(Exception):
