@@ -17,6 +17,7 @@ from rollbook.storage.writing import Writer, scrub
 
 if TYPE_CHECKING:
     from rollbook.storage.far_writer import FarWriter
+    from rollbook.storage.scrubber import Scrubber
     from rollbook.storage.upkeep_thread import UpkeepThread
 
 READY_SECONDS = 2
@@ -38,6 +39,7 @@ class Database:
         self._glancer: Session | None = None
         self._sessions: list[Session] = []
         self._upkeep: UpkeepThread | None = None
+        self._scrubber: Scrubber | None = None
         self._writes: NearWriter | FarWriter | None = None
         self._reads: Queue | None = None
         self._memory: dict[tuple[Any, Any], Any] = {}
@@ -116,9 +118,11 @@ class Database:
         self.engine.close()
 
     def scrub_now(self) -> None:
-        """Have nothing left of what was deleted, as far as the database can do that."""
+        """Have nothing left of what was deleted, as far as the database can do that without waiting long for
+        others.
+        """
         with explaining(self.engine):
-            self.engine.scrub(self._session())
+            self.engine.scrub(self._session(), is_hurried=True)
 
     # For an event loop: the servers.
 
@@ -139,6 +143,7 @@ class Database:
     def _start_far(self, writer: Writer, max_waiting: int, upkeep: Upkeep | None) -> None:
         # Nothing of it is needed where the database is near.
         from rollbook.storage.far_writer import FarWriter  # noqa: PLC0415
+        from rollbook.storage.scrubber import Scrubber  # noqa: PLC0415
         from rollbook.storage.upkeep_thread import UpkeepThread  # noqa: PLC0415
 
         writer_on_loop = self._another_writer()
@@ -146,6 +151,7 @@ class Database:
             self._upkeep = UpkeepThread(self._another_writer(), upkeep)
             self._upkeep.start()
             writer.beside = writer_on_loop.beside = self._upkeep
+        self._scrubber = Scrubber(self._another_writer(), max_waiting)
         self._writes = FarWriter(writer_on_loop, writer, max_waiting)
 
     def _another_writer(self) -> Writer:
@@ -164,10 +170,13 @@ class Database:
         if self._writes is not None and self._reads is not None:
             if self._upkeep is not None:
                 self._upkeep.stop()
+            if self._scrubber is not None:
+                # Before: who has waited for it writes that it is done.
+                await self._scrubber.stop()
             await asyncio.gather(self._reads.stop(), self._writes.stop())
             if self._upkeep is not None:
                 await asyncio.to_thread(self._upkeep.join)
-            self._writes = self._reads = self._upkeep = None
+            self._writes = self._reads = self._upkeep = self._scrubber = None
             self._memory.clear()
         self.close()
 
@@ -197,10 +206,12 @@ class Database:
         return self._writes.submit(operation, item, is_short=is_short, as_of=as_of, then=then)
 
     async def scrub(self) -> None:
-        """Have nothing left of what was deleted, as far as the database can do that."""
+        """Have nothing left of what was deleted, as far as the database can do that. Other writes wait for it
+        where the database has one writer alone.
+        """
         if self._writes is None:
             raise Unavailable("The database is not started.")
-        await self._writes.submit(scrub, None)
+        await (self._writes.submit(scrub, None) if self._scrubber is None else self._scrubber.submit())
 
     async def read(
         self,

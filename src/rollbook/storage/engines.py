@@ -192,8 +192,10 @@ class Engine(Protocol):
     def faults(self, session: Session) -> list[str]:
         """Return what the database's own checks find wrong; empty when all is well."""
 
-    def scrub(self, session: Session) -> None:
-        """Have nothing left of what was deleted, as far as the database can do that."""
+    def scrub(self, session: Session, *, is_hurried: bool = False) -> None:
+        """Have nothing left of what was deleted, as far as the database can do that. One that `is_hurried`
+        waits no longer for others than a transaction does.
+        """
 
     def upgrade(self) -> None:
         """Bring the schema to the one of this program."""

@@ -32,6 +32,9 @@ LONGEST_CONNECT_SECONDS = 5
 LONGEST_WAIT_SECONDS = 2
 # In milliseconds.
 LIMITS = (("lock_timeout", 5_000), ("statement_timeout", 60_000))
+# Another VACUUM of the same table is waited for, and takes as long as that is large; but there are those who
+# keep such a lock for hours, and neither a client nor the end of a server can wait so long.
+LONGEST_WAIT_TO_VACUUM = 60_000
 # By default PostgreSQL reckons with a disk that turns, where looking few contacts up costs as much as reading
 # through an index of a whole site. Who has set it otherwise knows better.
 COST_OF_LOOK_UP = b"SELECT current_setting('random_page_cost', true)"
@@ -243,7 +246,7 @@ class PostgreSQL:
             connection.execute(b"SET statement_timeout = 0")
             return references.faults(lambda sql: connection.execute(sql.encode()).fetchall())
 
-    def scrub(self, session: Session) -> None:
+    def scrub(self, session: Session, *, is_hurried: bool = False) -> None:
         """Free the places of deleted rows; their bytes go as these are used again, and from the write-ahead
         log as that is recycled.
         """
@@ -251,6 +254,8 @@ class PostgreSQL:
             # It takes as long as the tables are large.
             connection.longest_answer_seconds = None
             connection.execute(b"SET statement_timeout = 0")
+            longest_wait = dict(LIMITS)["lock_timeout"] if is_hurried else LONGEST_WAIT_TO_VACUUM
+            connection.execute(f"SET lock_timeout = {longest_wait}".encode())
             connection.execute(f"VACUUM {SCRUBBED}".encode())
             connection.execute(b"CHECKPOINT") if _may_checkpoint(connection) else None
 

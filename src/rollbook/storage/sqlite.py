@@ -219,10 +219,11 @@ class SQLite:
 
         migrations.upgrade_sqlite(connect_with_driver, self.path)
 
-    def scrub(self, session: Session) -> None:
+    def scrub(self, session: Session, *, is_hurried: bool = False) -> None:
         """Rewrite the file and empty the log, so that free places hold nothing of what was deleted.
 
-        Raises Unavailable where a reader keeps the log from being emptied.
+        Hurried or not, it waits for others as a write does. Raises Unavailable where a reader keeps the log
+        from being emptied.
         """
         # A deleted contact's tokens stay in the segments of the index until these are merged.
         session.order(search_index.OPTIMIZE)
