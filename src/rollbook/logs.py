@@ -3,6 +3,8 @@
 import asyncio
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import suppress
 from functools import lru_cache
 from typing import TextIO
 
@@ -58,18 +60,24 @@ class _Lines:
                 self._write()
 
     def _write(self) -> None:
-        # A stream that fails loses these, and is tried again with the next.
         lines, self._waiting = self._waiting, []
-        piece = ""
-        for line in lines:
-            if len(piece) + len(line) > MOST_AT_ONCE:
+        # A stream that fails loses these, and is tried again with the next: who tells of a disk that is full,
+        # which may be the log's, too, has a request to answer or a server to start.
+        with suppress(OSError):
+            for piece in _pieces(lines):
                 self._out.write(piece)
                 self._out.flush()
-                piece = ""
-            piece += line
-        if piece:
-            self._out.write(piece)
-            self._out.flush()
+
+
+def _pieces(lines: list[str]) -> Iterator[str]:
+    piece = ""
+    for line in lines:
+        if len(piece) + len(line) > MOST_AT_ONCE:
+            yield piece
+            piece = ""
+        piece += line
+    if piece:
+        yield piece
 
 
 def _json(observation: Observation) -> str:

@@ -95,13 +95,14 @@ def test_a_stream_that_fails_keeps_nobody_from_an_answer_and_is_tried_again() ->
     observe = logger("info", "json", out)
 
     async def turns() -> None:
-        asyncio.get_running_loop().set_exception_handler(lambda *_: None)
         for _ in range(100):
             observe(ANSWERED)
         await asyncio.sleep(0)
+        observe(FAILED)
         out.is_full = False
         observe(ANSWERED)
         await asyncio.sleep(0)
 
+    observe(FAILED)
     asyncio.run(turns())
     assert [each.count("\n") for each in out.pieces] == [1]
