@@ -60,6 +60,16 @@ class ConnectionRefused(NamedTuple):
     level: str = "warning"
 
 
+class UpkeepPutOff(NamedTuple):
+    """A server starts without work that the database cannot do now; `reason` is its message, for whoever
+    operates the server.
+    """
+
+    work: str
+    reason: str
+    level: str = "warning"
+
+
 class ServerStarted(NamedTuple):
     """The server answers from now on."""
 
@@ -106,6 +116,7 @@ Observation = (
     | RequestFailed
     | StorageUnavailable
     | ConnectionRefused
+    | UpkeepPutOff
     | ServerStarted
     | ServerStopped
     | WorkerFailed

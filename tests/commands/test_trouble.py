@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from databases import copied, empty_url_of, url_of
+from databases import copied, empty_url_of, run_sql, url_of
 from rollbook.storage.tables import REVISIONS
 from support import Client, RunningServer, run_rollbook, wait_until
 
@@ -72,6 +72,20 @@ def test_a_damaged_page_is_told_with_what_to_do(
         damaged.write_bytes(kept + b"\x55" * (start + size - len(kept)) + whole[start + size :])
         done = run_rollbook(*command, ROLLBOOK_DATABASE=f"sqlite:///{damaged}", PORT="0")
         refused_with(done, str(damaged), "restore a backup")
+
+
+@pytest.mark.sqlite
+def test_a_damaged_page_that_an_interrupted_erasure_meets_ends_the_start(sound: Path, tmp_path: Path) -> None:
+    damaged = tmp_path / "damaged.db"
+    copied(sound, damaged)
+    run_sql(
+        url_of(damaged), "INSERT INTO contact_tombstones VALUES (7, 9, NULL, 0, '2026-05-01T10:00:00.000Z')"
+    )
+    whole = damaged.read_bytes()
+    start = (roots(damaged)["contacts"] - 1) * 4096
+    damaged.write_bytes(whole[:start] + b"\x55" * 4096 + whole[start + 4096 :])
+    done = run_rollbook("serve", ROLLBOOK_DATABASE=f"sqlite:///{damaged}", PORT="0")
+    refused_with(done, str(damaged), "restore a backup")
 
 
 @pytest.mark.sqlite

@@ -175,6 +175,32 @@ def test_a_disk_that_fails_at_any_call_leaves_each_write_whole_or_not_at_all_and
     assert answers["unavailable"]
 
 
+def test_a_start_on_a_full_disk_puts_off_what_it_need_not_do_and_the_next_one_does_it(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.database.engine.lock_for_server()
+    world.database.engine.note_kept_whole()
+    world.database.engine.close()
+    world.database.engine.lock_for_server()
+    for _ in range(3):
+        world.create()
+    found = Found(world.caller, SITE, min(world.names))
+    with world.database.transaction() as transaction:
+        assert erasure.erase_many(transaction, [found]) == [None]
+    del world.names[found.id]
+    told: list[str] = []
+    world.failures.arm(1, full=True)
+    upkeep.finish(world.database, lambda work, _error: told.append(work))
+    world.failures.disarm()
+    assert told == ["search index", "erasures"]
+    assert upkeep.owed(world.database) == 2
+    upkeep.finish(world.database)
+    assert upkeep.owed(world.database) == 0
+    with world.database.snapshot() as snapshot:
+        assert erasure.unfinished(snapshot) == []
+    world.assert_whole()
+    world.database.close()
+
+
 HOLDER = (
     "import sys, apsw; "
     "file = apsw.Connection(sys.argv[1]); file.execute('BEGIN IMMEDIATE'); "

@@ -1,7 +1,8 @@
 """Proves that after an erasure nothing of the person is left: no byte in a file, no word in a row."""
 
+import contextlib
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -9,7 +10,7 @@ from urllib.parse import quote
 import pytest
 from contract.answers import key_for
 
-from databases import content, url_of
+from databases import beside, content, on_postgresql, run_sql, url_of
 from rollbook.storage.sqlite import connect_with_driver
 from support import Client, RunningServer, SiteWorld, wait_until
 
@@ -195,3 +196,39 @@ def test_who_was_erased_may_come_back_as_somebody_new(site: SiteWorld) -> None:
     first = site.create(email="again@x.test").json["data"]["id"]
     assert site.client.post(f"/v1/contacts/{first}/erase").status == 200
     assert site.create(email="again@x.test").json["data"]["id"] != first
+
+
+@contextlib.contextmanager
+def kept_from_scrubbing(url: str) -> Iterator[None]:
+    """Keep others from scrubbing the database, but neither from reading nor from writing."""
+    with beside(url) as connection:
+        connection.rows("BEGIN")
+        if on_postgresql():
+            connection.rows("LOCK TABLE contact_notes IN SHARE UPDATE EXCLUSIVE MODE")
+        else:
+            connection.rows("SELECT count(*) FROM contacts")
+        yield
+        connection.rows("ROLLBACK")
+
+
+def test_a_start_goes_on_where_an_erasure_cannot_be_finished_and_the_next_erasure_finishes_it(
+    serve: Callable[..., RunningServer],
+) -> None:
+    running = serve()
+    site, url = running.new_site(), running.database_url
+    first, second = (site.create(email=f"{at}@x.test").json["data"]["id"] for at in range(2))
+    assert site.client.post(f"/v1/contacts/{first}/erase").status == 200
+    running.stop()
+    # As a crash leaves it.
+    run_sql(url, "UPDATE contact_tombstones SET scrubbed = 0")
+    with kept_from_scrubbing(url):
+        running = serve()
+        told, started = running.log_lines()[:2]
+        assert (told["event"], told["level"], told["work"]) == ("upkeep_put_off", "warning", "erasures")
+        assert told["reason"]
+        assert started["event"] == "server_started"
+        client = running.client(site.token)
+        assert client.post("/v1/contacts", site.document(email="after@x.test")).status == 201
+        assert run_sql(url, "SELECT scrubbed FROM contact_tombstones") == [(0,)]
+    assert client.post(f"/v1/contacts/{second}/erase").status == 200
+    assert run_sql(url, "SELECT scrubbed FROM contact_tombstones") == [(1,), (1,)]

@@ -11,6 +11,7 @@ from rollbook.register.contact_type import Keys, keys_of
 from rollbook.storage import dialects, search_index
 from rollbook.storage.database import Database
 from rollbook.storage.debts import PORTION, Upkeep
+from rollbook.storage.faults import Unavailable
 from rollbook.storage.search_backlog import NextContacts, next_sites
 from rollbook.storage.search_index import Entry
 from rollbook.storage.statements import Row, Statement
@@ -19,6 +20,9 @@ from rollbook.storage.tables import search_backlog as backlog
 from rollbook.storage.transactions import Transaction
 
 PORTIONS_TOGETHER = 16
+
+# Hears which work the database cannot do now, and why.
+PutOff = Callable[[str, Unavailable], None]
 
 next_keys = NextContacts("email", "name_key", "search_keys")
 next_texts = NextContacts("name", "email", *Keys._fields, *LETTERS)
@@ -79,14 +83,33 @@ def _recount(transaction: Transaction) -> None:
     members.count_anew(transaction)
 
 
-def finish(database: Database) -> None:
-    """Index all of the search backlog, and finish an interrupted erasure."""
-    index_all(database)
+def _raised(_work: str, error: Unavailable) -> None:
+    raise error
+
+
+def finish(database: Database, put_off: PutOff = _raised) -> None:
+    """Index all of the search backlog, and finish interrupted erasures.
+
+    What the database cannot do now is put off, where somebody hears of that; else Unavailable is raised. A
+    server does without: searches look at what is not indexed, and the next erasure finishes the others.
+    """
+    try:
+        index_all(database)
+    except Unavailable as error:
+        # The keys of what an older program left are made anew here alone: indexed as they are, they would
+        # leave texts out for good.
+        if not database.engine.was_kept_whole:
+            raise
+        put_off("search index", error)
     with database.snapshot() as snapshot:
         unfinished = erasure.unfinished(snapshot)
-    if unfinished:
+    if not unfinished:
+        return
+    try:
         database.scrub_now()
         database.do(lambda transaction: erasure.finish_many(transaction, [unfinished]))
+    except Unavailable as error:
+        put_off("erasures", error)
 
 
 def owed(database: Database) -> int:
