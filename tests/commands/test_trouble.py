@@ -95,6 +95,29 @@ def test_a_database_cut_short_is_told_with_what_to_do(sound: Path, tmp_path: Pat
     refused_with(run_rollbook("db", "check", ROLLBOOK_DATABASE=f"sqlite:///{cut}"), "restore a backup")
 
 
+@pytest.mark.sqlite
+def test_a_lock_file_that_cannot_be_written_is_told_with_what_to_do_and_keeps_its_note(
+    serve: Serve, tmp_path: Path
+) -> None:
+    server = serve()
+    assert server.stop() == 0
+    lock = server.database.with_name(server.database.name + ".lock")
+    note = lock.read_text()
+    assert note.split()[1:] == [REVISIONS[-1]]
+    # No file may grow beyond nothing: as on a full disk, but for the reason that the system gives.
+    done = subprocess.run(
+        ["sh", "-c", 'ulimit -f 0 && exec "$@"', "sh", sys.executable, "-m", "rollbook", "serve"],
+        env=os.environ | {"ROLLBOOK_DATABASE": server.database_url, "PORT": "0"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    refused_with(done, f"The lock file {lock} cannot be written", "Make room on the disk", "try again")
+    assert lock.read_text() == note
+    serve(server.database)
+
+
 NO_TEXT = os.fsdecode(b"\xff")
 
 

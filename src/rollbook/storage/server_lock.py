@@ -16,18 +16,18 @@ class ServerLock:
 
     def __init__(self, database: Path) -> None:
         self._database = database
+        self._path = database.with_name(database.name + ".lock")
         self._file: int | None = None
         self.was_kept_whole = False
 
     def take(self) -> None:
-        """Take the lock; raise StorageError where another server has it."""
-        path = self._database.with_name(self._database.name + ".lock")
+        """Take the lock; raise StorageError where another server has it, or where it cannot be noted."""
         try:
-            file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+            file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
             raise StorageError(
-                f"The lock file {path} cannot be opened ({error.strerror}). The server needs to write in "
-                "the folder of its database."
+                f"The lock file {self._path} cannot be opened ({error.strerror}). The server needs to "
+                "write in the folder of its database."
             ) from None
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -41,7 +41,11 @@ class ServerLock:
         self._file = file
         kept = _words(file)[1:]
         self.was_kept_whole = kept == [REVISIONS[-1]]
-        self._write(*kept)
+        try:
+            self._write(*kept)
+        except StorageError:
+            self.release()
+            raise
 
     def note_kept_whole(self) -> None:
         """Note, for the next server, that all is kept that this program keeps."""
@@ -54,9 +58,18 @@ class ServerLock:
             self._file = None
 
     def _write(self, *kept: str) -> None:
-        if self._file is not None:
-            os.ftruncate(self._file, 0)
-            os.pwrite(self._file, " ".join((str(os.getpid()), *kept)).encode("ascii", "replace"), 0)
+        if self._file is None:
+            return
+        note = " ".join((str(os.getpid()), *kept)).encode("ascii", "replace")
+        try:
+            # In this order, for where there is no room for the new note, the one before stays.
+            os.pwrite(self._file, note, 0)
+            os.ftruncate(self._file, len(note))
+        except OSError as error:
+            raise StorageError(
+                f"The lock file {self._path} cannot be written ({error.strerror}). Make room on the disk of "
+                "the database, and try again."
+            ) from None
 
 
 def _words(file: int) -> list[str]:
