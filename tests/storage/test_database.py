@@ -31,6 +31,7 @@ from rollbook.storage import (
 )
 from rollbook.storage.database import Database
 from rollbook.storage.debts import Upkeep, is_quiet
+from rollbook.storage.engines import Session
 from rollbook.storage.faults import SchemaMismatch, Unavailable
 from rollbook.storage.ids import BLOCK
 from rollbook.storage.loop_queue import LoopQueue
@@ -208,6 +209,46 @@ def test_a_database_that_is_not_started_or_has_stopped_is_unavailable(database: 
         with pytest.raises(Unavailable):
             asyncio.run(database.ready())
         served(database, nothing)
+
+
+def test_what_had_begun_of_a_start_that_failed_is_ended(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[Session] = []
+    open_reader = database.engine.open_reader
+
+    def open_one() -> Session:
+        # On SQLite the first is the loop's own.
+        if len(opened) > 1:
+            raise OSError("too many open files")
+        opened.append(open_reader())
+        return opened[-1]
+
+    async def main() -> None:
+        with pytest.raises(OSError, match="too many open files"):
+            database.start(100, Upkeep(lambda _transaction: 0))
+        await database.stop()
+
+    monkeypatch.setattr(database.engine, "open_reader", open_one)
+    asyncio.run(main())
+    assert [each.name for each in threading.enumerate() if each.name in ("writer", "upkeep")] == []
+    monkeypatch.undo()
+    assert served(database, lambda: database.write(add_kinds, "x-1")) == "x-1"
+
+
+@pytest.mark.postgresql
+def test_what_has_changed_between_a_stop_and_another_start_is_known_to_the_first_who_asks(
+    database: Database,
+) -> None:
+    async def number_of_changes() -> int:
+        await database.remembered(kinds_of, "contacts")
+        _, as_of = database.recalled(kinds_of, "contacts") or ("", -1)
+        return as_of
+
+    as_of = served(database, number_of_changes)
+    with database.transaction() as transaction:
+        add_users(transaction, [1])
+    assert not served(database, lambda: database.is_still(as_of))
 
 
 @pytest.mark.sqlite

@@ -166,18 +166,21 @@ class Database:
         return lambda jobs: answer_together(self.engine, session, memory, jobs)
 
     async def stop(self) -> None:
-        """Finish what waits, checkpoint, and close; what comes later is refused."""
-        if self._writes is not None and self._reads is not None:
-            if self._upkeep is not None:
-                self._upkeep.stop()
-            if self._scrubber is not None:
-                # Before: who has waited for it writes that it is done.
-                await self._scrubber.stop()
-            await asyncio.gather(self._reads.stop(), self._writes.stop())
-            if self._upkeep is not None:
-                await asyncio.to_thread(self._upkeep.join)
-            self._writes = self._reads = self._upkeep = self._scrubber = None
-            self._memory.clear()
+        """Finish what waits, checkpoint, and close; what comes later is refused. Of a `start` that failed, it
+        ends what had begun.
+        """
+        if self._upkeep is not None:
+            self._upkeep.stop()
+        if self._scrubber is not None:
+            # Before: who has waited for it writes that it is done.
+            await self._scrubber.stop()
+        await asyncio.gather(*(each.stop() for each in (self._reads, self._writes) if each is not None))
+        if self._upkeep is not None:
+            await asyncio.to_thread(self._upkeep.join)
+        self._writes = self._reads = self._upkeep = self._scrubber = None
+        self._memory.clear()
+        # Turns are counted anew after another start, and this is the answer of one of those before.
+        self._asking = None
         self.close()
 
     def write(
