@@ -14,7 +14,7 @@ import click
 from rollbook import __version__
 from rollbook.greeting import greet
 from rollbook.logs import logger
-from rollbook.observations import Observe, UpkeepPutOff, all_of
+from rollbook.observations import ErasurePutOff, Observe, all_of
 from rollbook.printing import print_json, show, table
 from rollbook.progress import Progress
 from rollbook.register import beginnings, checks, copies, keys, sites, upkeep, users
@@ -93,8 +93,8 @@ def serve(settings: Settings, workers: int) -> None:
         observers = [observe, *_metrics(settings, bound.getsockname()[1])] if workers == 1 else [observe]
     except PortError as error:
         raise click.ClickException(str(error)) from None
-    bring_up_to_date(database)
-    upkeep.finish(database, lambda work, error: observe(UpkeepPutOff(work, str(error))))
+    is_migrated = bring_up_to_date(database)
+    upkeep.prepare_to_serve(database, is_migrated, lambda error: observe(ErasurePutOff(str(error))))
     upkeep.recount(database)
     owner = {"owner_name": settings.owner_name, "owner_email": settings.owner_email}
     beginning = database.do(lambda transaction: beginnings.begin(transaction, **owner))

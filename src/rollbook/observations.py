@@ -60,12 +60,11 @@ class ConnectionRefused(NamedTuple):
     level: str = "warning"
 
 
-class UpkeepPutOff(NamedTuple):
-    """A server starts without work that the database cannot do now; `reason` is its message, for whoever
-    operates the server.
+class ErasurePutOff(NamedTuple):
+    """A server starts without having finished erasures, which the database cannot do now; `reason` is its
+    message, for whoever operates the server.
     """
 
-    work: str
     reason: str
     level: str = "warning"
 
@@ -116,7 +115,7 @@ Observation = (
     | RequestFailed
     | StorageUnavailable
     | ConnectionRefused
-    | UpkeepPutOff
+    | ErasurePutOff
     | ServerStarted
     | ServerStopped
     | WorkerFailed

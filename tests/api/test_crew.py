@@ -1,5 +1,6 @@
 """Several server processes on one port: `rollbook serve --workers`."""
 
+import contextlib
 import json
 import os
 import signal
@@ -60,11 +61,21 @@ def test_a_worker_that_dies_is_replaced(tmp_path: Path) -> None:
     assert server.stop() == 0
 
 
-@pytest.mark.postgresql
-def test_a_worker_that_cannot_start_says_why_in_the_log(tmp_path: Path) -> None:
-    with socket.socket() as taken:
+def taken_after_a_free_one() -> socket.socket:
+    """Return a socket that listens at a port which comes after a free one."""
+    while True:
+        taken, before = socket.socket(), socket.socket()
         taken.bind(("127.0.0.1", 0))
         taken.listen()
+        with before, contextlib.suppress(OSError):
+            before.bind(("127.0.0.1", taken.getsockname()[1] - 1))
+            return taken
+        taken.close()
+
+
+@pytest.mark.postgresql
+def test_a_worker_that_cannot_start_says_why_in_the_log(tmp_path: Path) -> None:
+    with taken_after_a_free_one() as taken:
         port: int = taken.getsockname()[1]
         # The second worker's is the one after the first's.
         settings = {"PORT": "0", "ROLLBOOK_METRICS_PORT": str(port - 1), "HOST": "127.0.0.1"}

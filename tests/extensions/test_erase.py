@@ -224,7 +224,7 @@ def test_a_start_goes_on_where_an_erasure_cannot_be_finished_and_the_next_erasur
     with kept_from_scrubbing(url):
         running = serve()
         told, started = running.log_lines()[:2]
-        assert (told["event"], told["level"], told["work"]) == ("upkeep_put_off", "warning", "erasures")
+        assert (told["event"], told["level"]) == ("erasure_put_off", "warning")
         assert told["reason"]
         assert started["event"] == "server_started"
         client = running.client(site.token)

@@ -226,7 +226,7 @@ def test_what_had_begun_of_a_start_that_failed_is_ended(
 
     async def main() -> None:
         with pytest.raises(OSError, match="too many open files"):
-            database.start(100, Upkeep(lambda _transaction: 0))
+            database.start(100, Debt().alone())
         await database.stop()
 
     monkeypatch.setattr(database.engine, "open_reader", open_one)
@@ -453,13 +453,17 @@ class Debt:
             self.is_done.set()
         return done
 
+    def alone(self) -> Upkeep:
+        """Return what does this debt."""
+        return Upkeep(lambda _snapshot: len(self.owed), self.upkeep, self.tidy, lambda: self.is_felt)
+
     def tidy(self, _transaction: Transaction) -> None:
         self.owed_when_tidied.append(len(self.owed))
         self.is_tidy.set()
 
     def served(self, database: Database, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         async def main() -> None:
-            database.start(100, Upkeep(self.upkeep, self.tidy, lambda: self.is_felt))
+            database.start(100, self.alone())
             try:
                 await work()
             finally:

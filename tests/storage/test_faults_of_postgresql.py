@@ -56,7 +56,7 @@ class World:
         """Run a coroutine with the database's threads started; the first write begins it all."""
 
         async def main() -> Any:
-            alone = Upkeep(upkeep, lambda _transaction: None, lambda: False) if upkeep else None
+            alone = Upkeep(lambda _: 0, upkeep, lambda _: None, lambda: False) if upkeep else None
             self.database.start(100, alone)
             try:
                 return await work()

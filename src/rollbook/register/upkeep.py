@@ -17,12 +17,12 @@ from rollbook.storage.search_index import Entry
 from rollbook.storage.statements import Row, Statement
 from rollbook.storage.tables import contacts as table
 from rollbook.storage.tables import search_backlog as backlog
-from rollbook.storage.transactions import Transaction
+from rollbook.storage.transactions import Snapshot, Transaction
 
 PORTIONS_TOGETHER = 16
 
-# Hears which work the database cannot do now, and why.
-PutOff = Callable[[str, Unavailable], None]
+# Hears why the database cannot finish erasures now.
+PutOff = Callable[[Unavailable], None]
 
 next_keys = NextContacts("email", "name_key", "search_keys")
 next_texts = NextContacts("name", "email", *Keys._fields, *LETTERS)
@@ -64,9 +64,6 @@ def index_some(transaction: Transaction) -> int:
     return len(rows)
 
 
-UPKEEP = Upkeep(index_some, search_index.tidy, search_index.is_asked)
-
-
 def recount(database: Database) -> None:
     """Make anew all that is kept so that it need not be counted, where an older program, which knew nothing
     of it, may have served the database meanwhile.
@@ -83,39 +80,44 @@ def _recount(transaction: Transaction) -> None:
     members.count_anew(transaction)
 
 
-def _raised(_work: str, error: Unavailable) -> None:
-    raise error
+def prepare_to_serve(database: Database, is_migrated: bool, put_off: PutOff) -> None:
+    """Do what a server begins with: finish interrupted erasures, and index what an older program may have
+    left, which knew fewer texts.
 
-
-def finish(database: Database, put_off: PutOff = _raised) -> None:
-    """Index all of the search backlog, and finish interrupted erasures.
-
-    What the database cannot do now is put off, where somebody hears of that; else Unavailable is raised. A
-    server does without: searches look at what is not indexed, and the next erasure finishes the others.
+    What this program has left is indexed while the server runs; until then searches look at it. An erasure
+    that the database cannot finish now is put off: the next one, or the next start, finishes it.
     """
-    try:
+    if is_migrated or not database.engine.was_kept_whole:
+        # Indexed with the keys that they have, they would not be found by those texts.
         index_all(database)
+    try:
+        _finish_erasures(database)
     except Unavailable as error:
-        # The keys of what an older program left are made anew here alone: indexed as they are, they would
-        # leave texts out for good.
-        if not database.engine.was_kept_whole:
-            raise
-        put_off("search index", error)
+        put_off(error)
+
+
+def finish(database: Database) -> None:
+    """Index all of the search backlog, and finish interrupted erasures."""
+    index_all(database)
+    _finish_erasures(database)
+
+
+def _finish_erasures(database: Database) -> None:
     with database.snapshot() as snapshot:
         unfinished = erasure.unfinished(snapshot)
-    if not unfinished:
-        return
-    try:
+    if unfinished:
         database.scrub_now()
         database.do(lambda transaction: erasure.finish_many(transaction, [unfinished]))
-    except Unavailable as error:
-        put_off("erasures", error)
 
 
 def owed(database: Database) -> int:
     """Return how many contacts are in the search backlog."""
     with database.snapshot() as snapshot:
-        count: int = snapshot.rows(number_owed)[0][0]
+        return _owed(snapshot)
+
+
+def _owed(snapshot: Snapshot) -> int:
+    count: int = snapshot.rows(number_owed)[0][0]
     return count
 
 
@@ -158,3 +160,6 @@ def _tokens(site_id: int, email: str, name_key: str, search_keys: str | None) ->
     tokens = [text.grams(str(site_id), others.pop("name", name_key), email)]
     tokens += [text.grams(f"{site_id}{LETTERS[name]}", key) for name, key in others.items()]
     return search_index.SEPARATOR.join(tokens)
+
+
+UPKEEP = Upkeep(_owed, index_some, search_index.tidy, search_index.is_asked)

@@ -135,6 +135,9 @@ class Database:
             self._glancer = self.engine.open_reader()
         if isinstance(writer.session, NearSession) and isinstance(self._glancer, NearSession):
             writer.upkeep = upkeep
+            if upkeep is not None:
+                with self.snapshot() as snapshot:
+                    writer.owed = upkeep.owed(snapshot)
             self._writes = NearWriter(writer, writer.session, self._glancer, max_waiting)
         else:
             self._start_far(writer, max_waiting, upkeep)

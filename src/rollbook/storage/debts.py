@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from rollbook.storage.transactions import Transaction
+from rollbook.storage.transactions import Snapshot, Transaction
 
 # A search looks at each contact that its index does not have yet, about a microsecond for each; while nobody
-# searches, what is left makes nothing slower but the next start after a crash.
+# searches, what is left makes nothing slower.
 MOST_OWED, MOST_OWED_WHERE_FELT = 32_768, 1_024
 # So much is done at once.
 PORTION = 256
@@ -24,12 +24,13 @@ def is_quiet(written: float, owed: int) -> bool:
 class Upkeep(NamedTuple):
     """What does what transactions owe.
 
-    `do_some` does a part of it, and returns how much that was, 0 where nothing is left; it is called in
-    quiet moments, and whenever too much is owed. `tidy` is called after that, where it is done beside the
-    writer, once nobody has written for a moment. `is_felt` says whether somebody reads what becomes slower
-    by what is owed.
+    `owed` counts what is owed when a server begins. `do_some` does a part of it, and returns how much that
+    was, 0 where nothing is left; it is called in quiet moments, and whenever too much is owed. `tidy` is
+    called after that, where it is done beside the writer, once nobody has written for a moment. `is_felt`
+    says whether somebody reads what becomes slower by what is owed.
     """
 
+    owed: Callable[[Snapshot], int]
     do_some: Callable[[Transaction], int]
     tidy: Callable[[Transaction], None]
     is_felt: Callable[[], bool]

@@ -5,15 +5,18 @@ from rollbook.storage.faults import SchemaMismatch, StorageError
 from rollbook.storage.tables import REVISIONS
 
 
-def bring_up_to_date(database: Database) -> None:
-    """Create or migrate the schema where needed; raise StorageError where that cannot be done."""
+def bring_up_to_date(database: Database) -> bool:
+    """Create or migrate the schema where needed, and say whether it was; raise StorageError where that cannot
+    be done.
+    """
     if database.revision() == REVISIONS[-1]:
-        return
+        return False
     try:
         database.engine.upgrade()
     except Exception as error:
         cause = getattr(error, "orig", None) or error
         raise database.engine.explained(cause) from error
+    return True
 
 
 def require_up_to_date(database: Database) -> None:
