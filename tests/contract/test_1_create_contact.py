@@ -137,6 +137,18 @@ def test_an_integer_of_any_size_is_stored_as_its_digits(site: SiteWorld, number:
     assert (reply.status, reply.json["data"]["attributes"]["phone_number"]) == (201, str(number))
 
 
+def test_a_large_integer_changes_nothing_else_of_its_document(site: SiteWorld) -> None:
+    deep: Any = {}
+    for _ in range(300):
+        deep = {"deeper": deep}
+    for number in (1, 2**70):
+        document = site.document(email=f"{number}@b.c", phone_number=number, unknown=deep)
+        assert site.client.post("/v1/contacts", document).status == 201
+        document["data"]["attributes"]["email"] = f"{number}@c.d"
+        document["meta"] = {"consent": {"source": 10**18}}
+        assert site.client.post("/v1/contacts", document).status == 422
+
+
 @pytest.mark.parametrize("number", [2**64, 10**30])
 def test_a_site_whose_id_is_a_large_integer_is_unknown(site: SiteWorld, number: int) -> None:
     document = site.document(email="a@b.c")

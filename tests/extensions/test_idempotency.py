@@ -84,6 +84,15 @@ def test_a_create_sent_again_gets_the_first_answer_and_creates_nothing(site: Sit
     assert audited(site.client, contact["id"]) == ["contacts.create"]
 
 
+def test_a_create_with_an_integer_of_any_size_is_repeated_like_others(site: SiteWorld) -> None:
+    document = site.document(email="a@b.c", phone_number=2**70)
+    replies = [
+        site.client.post("/v1/contacts", document, headers={"Idempotency-Key": "large"}) for _ in range(2)
+    ]
+    assert [reply.status for reply in replies] == [201, 201]
+    assert replies[0].body == replies[1].body
+
+
 def test_the_first_answer_is_that_of_a_write_without_a_key(site: SiteWorld) -> None:
     plain = site.client.post("/v1/contacts", site.document(email="plain@example.test"))
     with_key = site.client.post("/v1/contacts", site.document(email="keyed@example.test"), headers=keyed("k"))

@@ -13,7 +13,7 @@ from rollbook.api.http import Answer, ClientGone, Request, json_answer
 from rollbook.api.limits import RateLimit
 from rollbook.api.routes import UNKNOWN, Route, RouteTable, all_routes
 from rollbook.jsonapi.errors import Problem, Refusal, Refused, error_document, refuse
-from rollbook.jsonapi.reading import NumbersTooLarge, with_large_as_texts
+from rollbook.jsonapi.reading import NumbersTooLarge
 from rollbook.observations import RequestAnswered, RequestFailed, StorageUnavailable
 from rollbook.register.callers import Caller
 from rollbook.settings import Settings
@@ -63,7 +63,7 @@ class Application:
             try:
                 return template, await self._answer(route, last, request, caller)
             except NumbersTooLarge:
-                request.replace_body(with_large_as_texts(request.whole_body))
+                request.has_large_numbers = True
                 return template, await self._answer(route, last, request, caller)
         except Refused as refused:
             return template, self._refusal(self._rate_limit.judged(refused, request))

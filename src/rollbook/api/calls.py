@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rollbook.api.http import Request
+from rollbook.jsonapi.reading import read_object
 from rollbook.observations import Observe
 from rollbook.register.callers import Caller
 from rollbook.register.resource import Resource
@@ -71,3 +72,8 @@ class Call(NamedTuple):
         if self.resource is None:
             raise LookupError("this route belongs to no resource")
         return self.resource
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The JSON object that the body is; raises Refused for any other."""
+        return read_object(self.body, exactly=self.request.has_large_numbers)

@@ -11,7 +11,7 @@ from rollbook.api.http import Answer, json_answer, json_bytes
 from rollbook.api.retries import write
 from rollbook.jsonapi.errors import Problem, Refusal, Refused, refuse
 from rollbook.jsonapi.query import Query, fields_of, parameter_names, read_query
-from rollbook.jsonapi.reading import read_changed_resource, read_new_resource, read_object
+from rollbook.jsonapi.reading import read_changed_resource, read_new_resource
 from rollbook.jsonapi.resource import Record
 from rollbook.jsonapi.writing import (
     Collection,
@@ -43,7 +43,7 @@ LONGEST_SHORT_BODY = 8_192
 async def create(call: Call) -> Answer:
     """Create a resource: 201, or the first stage of refusals that applies (contract 1.3)."""
     resource = call.of
-    draft = read_new_resource(resource.type, read_object(call.body))
+    draft = read_new_resource(resource.type, call.document)
     if resource.creation is None:
         raise refuse(Refusal.NOT_FOUND)
     new = new_item(resource, call.caller, draft)
@@ -90,7 +90,7 @@ async def show(call: Call) -> Answer:
 async def change(call: Call) -> Answer:
     """Change a resource: 200 with the whole of it, or the first stage of refusals that applies."""
     resource = call.of
-    draft = read_changed_resource(resource.type, read_object(call.body), call.id)
+    draft = read_changed_resource(resource.type, call.document, call.id)
     if resource.change is None:
         raise refuse(Refusal.NOT_FOUND)
     if_match = entity_tags.if_match(call, resource)

@@ -37,6 +37,7 @@ class Request:
 
     __slots__ = (
         *("_arrival", "_body", "_is_abandoned", "_limit", "answer_headers", "ask_for_body", "client"),
+        "has_large_numbers",
         *("headers", "is_answered", "is_whole", "keep_alive", "method", "path", "query", "request_id"),
     )
 
@@ -53,6 +54,7 @@ class Request:
         self.keep_alive = True
         self.is_whole = False
         self.is_answered = False
+        self.has_large_numbers = False
         self.ask_for_body: Callable[[], None] | None = None
         self._limit = limit
         self._body = bytearray()
@@ -94,10 +96,6 @@ class Request:
             self._body += part
             if len(self._body) > self._limit:
                 self._awake()
-
-    def replace_body(self, body: bytes) -> None:
-        """Have another body in the place of the one that has come."""
-        self._body = bytearray(body)
 
     def end(self) -> None:
         """Note that the body is whole."""

@@ -7,7 +7,6 @@ from rollbook.api.calls import Call
 from rollbook.api.http import Answer, json_bytes
 from rollbook.api.retries import write
 from rollbook.jsonapi.errors import Refusal, Refused, refuse
-from rollbook.jsonapi.reading import read_object
 from rollbook.jsonapi.writing import resource_object
 from rollbook.register import atomic
 from rollbook.register.atomic import Done, Operation, Target
@@ -20,7 +19,7 @@ HREF = re.compile(r"(?:/api)?/v1/([a-z_]+)(?:/([^/]+)(?:/relationships/([a-z_]+)
 
 async def perform(call: Call) -> Answer:
     """Perform operations in one transaction, and answer what each of them made."""
-    sent = read_object(call.body).get(OPERATIONS)
+    sent = call.document.get(OPERATIONS)
     if not isinstance(sent, list) or not 1 <= len(sent) <= MOST_OPERATIONS:
         limit, where = str(MOST_OPERATIONS), f"/{OPERATIONS}"
         raise refuse(Refusal.ITEMS_OUT_OF_RANGE, limit=limit, items="operations", where=where)

@@ -19,7 +19,7 @@ from rollbook.api.documents import (
 from rollbook.api.http import Answer, json_answer
 from rollbook.api.retries import write
 from rollbook.jsonapi.errors import Refusal, Refused, error_object, refuse
-from rollbook.jsonapi.reading import meta_of, read_identifier, read_linkage, read_object
+from rollbook.jsonapi.reading import meta_of, read_identifier, read_linkage
 from rollbook.jsonapi.resource import Record
 from rollbook.jsonapi.writing import linkage_document, partial_object, resource_object, single_document
 from rollbook.register import consent, contacts, erasure, merging, tagging, tags, upserts
@@ -44,7 +44,7 @@ def write_tags(verb: Verb) -> Callable[[Call], Any]:
     """Return the handler that adds, removes or replaces tags of a contact, and answers the whole linkage."""
 
     async def handle(call: Call) -> Answer:
-        sent = read_linkage(read_object(call.body), tags.TYPE.name)
+        sent = read_linkage(call.document, tags.TYPE.name)
         if_match = entity_tags.if_match(call, contacts.RESOURCE)
 
         def look(snapshot: Snapshot) -> Tagging:
@@ -70,7 +70,7 @@ async def list_consent_events(call: Call) -> Answer:
 
 async def merge(call: Call) -> Answer:
     """Dissolve the contact of the body in that of the path, and answer the survivor."""
-    other = read_identifier(read_object(call.body), contacts.RESOURCE.type.name)
+    other = read_identifier(call.document, contacts.RESOURCE.type.name)
     if_match = entity_tags.if_match(call, contacts.RESOURCE)
 
     def look(snapshot: Snapshot) -> merging.Merge:
@@ -133,7 +133,7 @@ async def finish_erasures(call: Call) -> None:
 
 async def upsert(call: Call) -> Answer:
     """Create a contact, or change the one that is there: 201 or 200."""
-    document = read_object(call.body)
+    document = call.document
     meta = meta_of(document)
     match = meta.get("match", "email")
     if match not in ("email", "external_user_id"):
@@ -161,7 +161,7 @@ async def upsert(call: Call) -> Answer:
 
 async def batch(call: Call) -> Answer:
     """Create many contacts, each by itself; skip, change or refuse those that are there."""
-    document = read_object(call.body)
+    document = call.document
     items = document.get("data")
     if not isinstance(items, list):
         raise refuse(Refusal.DATA_NOT_ARRAY)

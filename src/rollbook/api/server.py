@@ -126,13 +126,12 @@ async def _serve(
     base_url: str,
     began: float,
 ) -> None:
-    database.start(settings.max_waiting, upkeep.UPKEEP)
-    beside = [
-        asyncio.create_task(sweep(server.server_state)),
-        asyncio.create_task(end_in_time(database, observe)),
-    ]
-    observe(ServerStarted(base_url, database.engine.name, time.perf_counter() - began))
+    beside: list[asyncio.Task[None]] = []
     try:
+        database.start(settings.max_waiting, upkeep.UPKEEP)
+        beside.append(asyncio.create_task(sweep(server.server_state)))
+        beside.append(asyncio.create_task(end_in_time(database, observe)))
+        observe(ServerStarted(base_url, database.engine.name, time.perf_counter() - began))
         await server.serve(sockets=[bound])
     finally:
         for task in beside:

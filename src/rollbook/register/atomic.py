@@ -56,7 +56,9 @@ LocalIds = dict[tuple[str, str], str]
 def perform_many(transaction: Transaction, items: list[Asked]) -> list[list[Done]]:
     """Perform operations; raise Refused for the first that cannot be done, so that none of them stays."""
     # Each operation would lock its own site, whatever sites those before it have.
-    transaction.lock_sites({site_id for each in items for site_id in _sites_of(transaction, each)})
+    contacts.lock_with_counts(
+        transaction, {site_id for each in items for site_id in _sites_of(transaction, each)}
+    )
     return [_perform(transaction, each) for each in items]
 
 
@@ -78,7 +80,7 @@ def _site_sent(data: Any) -> int | None:
     """Return the site that a new resource is sent for, where that can be told."""
     for name in ("relationships", "site", "data", "id"):
         data = data.get(name) if isinstance(data, dict) else None
-    return read_id(str(data))
+    return read_id(str(data)) if isinstance(data, str | int) else None
 
 
 def _perform(transaction: Transaction, asked: Asked) -> list[Done]:
@@ -102,7 +104,10 @@ def _do(transaction: Transaction, asked: Asked, operation: Operation, local_ids:
     resource = asked.catalogue.get(target.type)
     if resource is None:
         raise refuse(Refusal.NOT_FOUND)
-    document = {"data": _resolved(operation.data, local_ids)}
+    try:
+        document = {"data": _resolved(operation.data, local_ids)}
+    except RecursionError:
+        raise refuse(Refusal.BODY_NOT_OBJECT) from None
     if target.relationship is None and operation.op == "add":
         record = _create(transaction, asked.caller, resource, document)
         _remember(operation.data, target.type, record, local_ids)

@@ -1,7 +1,7 @@
 """Contacts: the people on one's sites, one per e-mail and site."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -133,6 +133,12 @@ add_to_counts = InsertRows(
     ),
     ["site_id", "contacts", "subscribed", "never_subscribed"],
 )
+lock_counts = Statement(
+    select(contact_counts.c.site_id)
+    .where(dialects.among(contact_counts.c.site_id, bindparam("sites")))
+    .order_by(contact_counts.c.site_id)
+    .with_for_update()
+)
 # What belongs to a contact beside its ledger, from the leaves to the root.
 delete_whole = tuple(
     Statement(delete(each).where(each.c.site_id == bindparam("site_id"), key == bindparam("id")))
@@ -142,6 +148,18 @@ delete_whole = tuple(
         (table, table.c.id),
     )
 )
+
+
+def lock_with_counts(transaction: Transaction, site_ids: Iterable[int]) -> None:
+    """Have sites to oneself, as `Transaction.lock_sites`, for what counts contacts in them in no order.
+
+    Creates lock no site, but count in the order of the sites, and whoever held the count of a later one while
+    waiting for that of an earlier would wait in a circle with them.
+    """
+    sites = sorted(set(site_ids))
+    transaction.lock_sites(sites)
+    if len(sites) > 1:
+        transaction.rows(lock_counts, {"sites": orjson.dumps(sites).decode()})
 
 
 def prepare(caller: Caller, site_id: int, draft: Draft) -> NewContact:

@@ -88,7 +88,7 @@ def read(
 
 def do_many(transaction: Transaction, items: list[Upsert]) -> list[Outcome | Refused]:
     """Do upserts, each by itself; of several with one e-mail, the first makes the contact."""
-    transaction.lock_sites(item.new.site_id for item in items)
+    contacts.lock_with_counts(transaction, (item.new.site_id for item in items))
     outcomes: dict[int, Outcome | Refused] = {}
     for at, item in enumerate(items):
         refused = _refusal(transaction, item)
@@ -113,7 +113,7 @@ def do_many(transaction: Transaction, items: list[Upsert]) -> list[Outcome | Ref
 def do_batches(transaction: Transaction, batches: list[list[Upsert]]) -> list[list[Outcome | Refused]]:
     """Do batches of upserts."""
     # Each would lock its own, whatever sites those before it have.
-    transaction.lock_sites(item.new.site_id for batch in batches for item in batch)
+    contacts.lock_with_counts(transaction, (item.new.site_id for batch in batches for item in batch))
     return [do_many(transaction, batch) for batch in batches]
 
 
