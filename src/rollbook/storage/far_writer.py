@@ -15,7 +15,7 @@ from rollbook.storage.writing import Writer
 class FarWriter:
     """The writer of such a database. Of groups of short jobs, the loop does all that is not the database's,
     for a change of threads costs more; others, which may wait for a site or be much work, are a thread's,
-    and no short one waits for them.
+    and no short one stands in line behind them.
 
     `limit` is how many may wait of each kind.
     """
@@ -25,17 +25,11 @@ class FarWriter:
         self._others = _OtherWriter(of_others, limit)
 
     def submit(
-        self,
-        operation: Callable[..., Any],
-        argument: Any,
-        *,
-        is_short: bool = False,
-        as_of: int | None = None,
-        then: Callable[[Any], Any] | None = None,
+        self, operation: Callable[..., Any], argument: Any, *, is_short: bool = False, **more: Any
     ) -> "asyncio.Future[Any]":
-        """Add a job and return the future of its outcome; raise Unavailable where too many wait."""
+        """Add a job as `GroupWriter.submit` does, to those of its kind."""
         writer = self._short if is_short else self._others
-        return writer.submit(operation, argument, is_short=is_short, as_of=as_of, then=then)
+        return writer.submit(operation, argument, is_short=is_short, **more)
 
     async def stop(self) -> None:
         """Finish what waits; what comes later is refused."""
